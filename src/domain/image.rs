@@ -1,0 +1,282 @@
+//! The grammar and normalisation of image references, as distribution/reference has them, and the stricter
+//! rules that an admitted reference must keep.
+//!
+//! The kubelet reads `image` with `ParseNormalizedNamed`, containerd reads the result once more, and the
+//! two disagree at the edges. [`ImageRef::parse`] agrees with the first to the letter
+//! (`tests/data/image-references.jsonl`); [`ImageRef::admissible`] refuses what the second reads differently.
+
+use std::borrow::Cow;
+
+/// The domain of references that name none.
+pub const DEFAULT_DOMAIN: &str = "docker.io";
+/// The only spelling that the reference implementation rewrites to [`DEFAULT_DOMAIN`].
+const LEGACY_DEFAULT_DOMAIN: &str = "index.docker.io";
+const OFFICIAL_PREFIX: &str = "library/";
+/// Bytes in a path, `library/` counted; the domain has no limit.
+const PATH_MAX: usize = 255;
+/// Bytes in a tag.
+const TAG_MAX: usize = 128;
+
+/// A reference in normal form, borrowing from its input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRef<'a> {
+    /// Host and optional port, case kept; empty where the reference implementation finds no domain.
+    pub domain: &'a str,
+    /// Repository path, `library/` added for official images.
+    pub path: Cow<'a, str>,
+    /// At most 128 characters of `[A-Za-z0-9_.-]`.
+    pub tag: Option<&'a str>,
+    /// `sha256:…`, `sha384:…` or `sha512:…` in lower-case hex.
+    pub digest: Option<&'a str>,
+}
+
+/// Why a text is no image reference that pullgate admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    #[error("it is empty")]
+    Empty,
+    #[error("64 hexadecimal digits alone are an image ID, not a reference")]
+    BareIdentifier,
+    #[error("a repository path must be lower case")]
+    UpperCasePath,
+    #[error("its registry host is malformed")]
+    Domain,
+    #[error("its repository path is malformed")]
+    Path,
+    #[error("its repository path is over {PATH_MAX} characters")]
+    PathTooLong,
+    #[error("its tag is malformed")]
+    Tag,
+    #[error("its digest is malformed; use sha256, sha384 or sha512 with lower-case hex digits")]
+    Digest,
+    #[error(
+        "the container runtime would take it as an image ID; write the repository in front of the digest"
+    )]
+    ImageId,
+    #[error(
+        "its first part is not a registry host by the kubelet's rules, but the container runtime takes it as one"
+    )]
+    AmbiguousDomain,
+}
+
+impl<'a> ImageRef<'a> {
+    /// Reads a reference exactly as distribution/reference's `ParseNormalizedNamed` does.
+    ///
+    /// # Errors
+    /// Whatever that function refuses, with the part that is at fault.
+    pub fn parse(input: &'a str) -> Result<Self, ReferenceError> {
+        if input.is_empty() {
+            return Err(ReferenceError::Empty);
+        }
+        if input.len() == 64 && input.bytes().all(is_lower_hex) {
+            return Err(ReferenceError::BareIdentifier);
+        }
+        let (domain, remainder) = split_domain(input);
+        // The reference implementation lower-cases up to the first colon, so `app@SHA256:…` fails here too.
+        let before_colon = remainder.split(':').next().unwrap_or_default();
+        if before_colon.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(ReferenceError::UpperCasePath);
+        }
+
+        let name_end = remainder.bytes().position(|b| b == b':' || b == b'@').unwrap_or(remainder.len());
+        let (name, suffix) = remainder.split_at(name_end);
+        if !is_path(name) {
+            return Err(ReferenceError::Path);
+        }
+        let (tag, digest) = split_suffix(suffix)?;
+
+        // The optional domain of the grammar is tried first; where it does not match, a lower-case first part
+        // may still be read as the beginning of the path (`a_b.example.com/app`).
+        let (domain, path) = if is_domain(domain) {
+            let official = domain == DEFAULT_DOMAIN && !name.contains('/');
+            (
+                domain,
+                if official { Cow::Owned([OFFICIAL_PREFIX, name].concat()) } else { Cow::Borrowed(name) },
+            )
+        } else if is_path(domain) {
+            ("", Cow::Borrowed(&input[..domain.len() + 1 + name.len()]))
+        } else {
+            return Err(ReferenceError::Domain);
+        };
+        if path.len() > PATH_MAX {
+            return Err(ReferenceError::PathTooLong);
+        }
+        Ok(Self { domain, path, tag, digest })
+    }
+
+    /// Reads a reference that pullgate may admit: [`Self::parse`], and kubelet and containerd understand the
+    /// same by it.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse`]; an image ID (containerd takes a slashless `sha256:<hex>`, prefixes too, as the
+    /// ID of any image on the node); a domain that only containerd recognises.
+    pub fn admissible(input: &'a str) -> Result<Self, ReferenceError> {
+        if !input.contains('/') && ["sha256:", "sha384:", "sha512:"].iter().any(|a| input.starts_with(a)) {
+            return Err(ReferenceError::ImageId);
+        }
+        let image = Self::parse(input)?;
+        if image.domain.is_empty() { Err(ReferenceError::AmbiguousDomain) } else { Ok(image) }
+    }
+
+    /// The first path segment where a repository follows it: the Harbor project of `project/repository`.
+    pub fn first_segment(&self) -> Option<&str> {
+        self.path.split_once('/').map(|(first, _)| first)
+    }
+}
+
+/// How a host is recognised, whatever its spelling: lower case, without the port that `https` implies.
+pub fn canonical_host(domain: &str) -> Cow<'_, str> {
+    let bare = domain.strip_suffix(":443").unwrap_or(domain);
+    if bare.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(bare.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(bare)
+    }
+}
+
+/// Whether `text` is a host with an optional port, as the grammar has it.
+pub fn is_domain(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, after)) => {
+                let valid =
+                    !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
+                if !valid {
+                    return false;
+                }
+                match after.strip_prefix(':') {
+                    Some(port) => return is_port(port),
+                    None => return after.is_empty(),
+                }
+            }
+            None => return false,
+        },
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    port.is_none_or(is_port) && host.split('.').all(is_domain_label)
+}
+
+/// Whether `text` is a repository path: segments of lower-case letters and digits, joined inside by `.`, `_`,
+/// `__` or any number of `-`.
+pub fn is_path(text: &str) -> bool {
+    text.split('/').all(is_path_segment)
+}
+
+/// `domain/rest` as the kubelet splits it, the default domain filled in.
+fn split_domain(input: &str) -> (&str, &str) {
+    match input.split_once('/') {
+        Some((LEGACY_DEFAULT_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
+        Some((first, rest)) if looks_like_domain(first) => (first, rest),
+        _ => (DEFAULT_DOMAIN, input),
+    }
+}
+
+fn looks_like_domain(first: &str) -> bool {
+    // The reference compares with `strings.ToLower`, which knows Unicode; such hosts fail the grammar anyway.
+    first == "localhost" || first.chars().any(|c| c == '.' || c == ':' || c.is_uppercase())
+}
+
+/// Tag and digest of what follows the name: `[:tag][@digest]`.
+fn split_suffix(suffix: &str) -> Result<(Option<&str>, Option<&str>), ReferenceError> {
+    let (tag, digest) = match suffix.split_once('@') {
+        Some((tag, digest)) => (tag, Some(digest)),
+        None => (suffix, None),
+    };
+    let tag = tag.strip_prefix(':');
+    if tag.is_some_and(|t| !is_tag(t)) {
+        return Err(ReferenceError::Tag);
+    }
+    if digest.is_some_and(|d| !is_digest(d)) {
+        return Err(ReferenceError::Digest);
+    }
+    Ok((tag, digest))
+}
+
+fn is_lower_hex(b: u8) -> bool {
+    matches!(b, b'0'..=b'9' | b'a'..=b'f')
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_domain_label(label: &str) -> bool {
+    let bytes = label.as_bytes();
+    bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+        && bytes.first().is_some_and(|b| *b != b'-')
+        && bytes.last().is_some_and(|b| *b != b'-')
+}
+
+fn is_path_segment(segment: &str) -> bool {
+    let bytes = segment.as_bytes();
+    let mut at = 0;
+    loop {
+        let start = at;
+        while at < bytes.len() && matches!(bytes[at], b'a'..=b'z' | b'0'..=b'9') {
+            at += 1;
+        }
+        if at == start {
+            return false;
+        }
+        if at == bytes.len() {
+            return true;
+        }
+        at += match &bytes[at..] {
+            [b'_', b'_', ..] => 2,
+            [b'.' | b'_', ..] => 1,
+            [b'-', ..] => bytes[at..].iter().take_while(|b| **b == b'-').count(),
+            _ => return false,
+        };
+    }
+}
+
+fn is_tag(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.len() <= TAG_MAX
+        && text.bytes().next().is_some_and(word)
+        && text.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+}
+
+fn is_digest(text: &str) -> bool {
+    let digits = match text.split_once(':') {
+        Some(("sha256", hex)) if hex.len() == 64 => hex,
+        Some(("sha384", hex)) if hex.len() == 96 => hex,
+        Some(("sha512", hex)) if hex.len() == 128 => hex,
+        _ => return false,
+    };
+    digits.bytes().all(is_lower_hex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_ids_and_ambiguous_domains_are_not_admissible() {
+        for id in ["sha256:abc", "sha256:0123456789abcdef", "sha384:a", "sha512:latest"] {
+            assert_eq!(ImageRef::admissible(id), Err(ReferenceError::ImageId), "{id}");
+        }
+        assert_eq!(ImageRef::admissible("a_b.example.com/app"), Err(ReferenceError::AmbiguousDomain));
+        assert!(ImageRef::admissible("sha256").is_ok(), "a repository may be called sha256");
+        assert!(ImageRef::admissible("team/sha256:1").is_ok());
+    }
+
+    #[test]
+    fn a_host_is_recognised_in_any_spelling() {
+        for spelling in ["h.io", "H.io", "h.io:443", "H.IO:443"] {
+            assert_eq!(canonical_host(spelling), "h.io", "{spelling}");
+        }
+        assert_eq!(canonical_host("h.io:5000"), "h.io:5000");
+        assert_eq!(canonical_host("h.io:0443"), "h.io:0443", "another text to kubelet and containerd");
+    }
+
+    #[test]
+    fn the_first_segment_needs_a_repository_behind_it() {
+        assert_eq!(ImageRef::parse("h.io/team/app").unwrap().first_segment(), Some("team"));
+        assert_eq!(ImageRef::parse("h.io/team").unwrap().first_segment(), None);
+        assert_eq!(ImageRef::parse("ubuntu").unwrap().first_segment(), Some("library"));
+    }
+}

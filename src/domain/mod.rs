@@ -1,0 +1,6 @@
+//! What pullgate means, without I/O: references, records, the snapshot and the decision.
+//!
+//! Nothing here may name kube, `k8s_openapi`, axum, reqwest or tokio (`tests/domain_purity.rs` holds this), so
+//! every rule can be tested with plain values, no cluster and no clock.
+
+pub mod image;
