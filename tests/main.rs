@@ -1,4 +1,4 @@
 //! pullgate's tests, one file a subject.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 mod image_references;
