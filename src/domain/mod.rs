@@ -3,4 +3,11 @@
 //! Nothing here may name kube, `k8s_openapi`, axum, reqwest or tokio (`tests/domain_purity.rs` holds this), so
 //! every rule can be tested with plain values, no cluster and no clock.
 
+pub mod decision;
+mod hosts;
 pub mod image;
+mod membership;
+mod policy;
+pub mod pull_secret;
+pub mod record;
+pub mod snapshot;

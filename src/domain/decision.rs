@@ -1,0 +1,318 @@
+//! Whether an image may be pulled in a namespace: the table of the design, as one pure function.
+
+use std::fmt;
+
+use super::hosts::HostEntry;
+use super::image::{ImageRef, ReferenceError, canonical_host};
+use super::policy::Objection;
+use super::record::{Mode, UnixSeconds, Visibility};
+use super::snapshot::{Access, RegistryId, Scope, SpaceEntry};
+
+/// Why an image is allowed or denied. The codes are part of the API: metrics, audit annotations, JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    Public,
+    Bound,
+    WorkspaceRegistry,
+    Unmanaged,
+    Unchanged,
+    Exempt,
+    NotBound,
+    NoWorkspace,
+    PasswordProtected,
+    UnmanagedDenied,
+    HostSpelling,
+    InvalidReference,
+    PullPolicyMissing,
+    Stale,
+    RuleDenied,
+}
+
+impl Reason {
+    /// Every code; the position of one is its discriminant.
+    pub const ALL: [Self; 15] = [
+        Self::Public,
+        Self::Bound,
+        Self::WorkspaceRegistry,
+        Self::Unmanaged,
+        Self::Unchanged,
+        Self::Exempt,
+        Self::NotBound,
+        Self::NoWorkspace,
+        Self::PasswordProtected,
+        Self::UnmanagedDenied,
+        Self::HostSpelling,
+        Self::InvalidReference,
+        Self::PullPolicyMissing,
+        Self::Stale,
+        Self::RuleDenied,
+    ];
+
+    /// Whether the code allows.
+    pub fn allows(self) -> bool {
+        self <= Self::Exempt
+    }
+
+    /// The code as the API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "Public",
+            Self::Bound => "Bound",
+            Self::WorkspaceRegistry => "WorkspaceRegistry",
+            Self::Unmanaged => "Unmanaged",
+            Self::Unchanged => "Unchanged",
+            Self::Exempt => "Exempt",
+            Self::NotBound => "NotBound",
+            Self::NoWorkspace => "NoWorkspace",
+            Self::PasswordProtected => "PasswordProtected",
+            Self::UnmanagedDenied => "UnmanagedDenied",
+            Self::HostSpelling => "HostSpelling",
+            Self::InvalidReference => "InvalidReference",
+            Self::PullPolicyMissing => "PullPolicyMissing",
+            Self::Stale => "Stale",
+            Self::RuleDenied => "RuleDenied",
+        }
+    }
+}
+
+/// One image of a pod, as it is to be judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The reference as the pod has it.
+    pub image: &'a str,
+    /// Whether the pod's pull policy for it is `Always`; `None` where it can still be set (workload templates,
+    /// pods before mutation), so that its absence is nobody's fault.
+    pub always: Option<bool>,
+    /// The time of the request.
+    pub now: UnixSeconds,
+}
+
+/// The answer for one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision<'a> {
+    pub reason: Reason,
+    /// What a denial does in this namespace.
+    pub mode: Mode,
+    /// The image must be pulled with the policy `Always`, so that one that another tenant left on the node is
+    /// not run without asking the registry.
+    pub needs_always: bool,
+    detail: Detail<'a>,
+}
+
+/// What the sentence of a denial needs beyond its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Detail<'a> {
+    None,
+    Reference(ReferenceError),
+    Spelling(&'a str),
+    Registry(&'a str),
+    /// Registry, and the space as the image spells it: what is absent and what is another's must read the same.
+    Space(&'a str, String),
+    Rule(Objection),
+}
+
+impl Decision<'_> {
+    /// A decision that needs no look at the image.
+    pub fn plain(reason: Reason) -> Self {
+        Self { reason, mode: Mode::Enforce, needs_always: false, detail: Detail::None }
+    }
+
+    /// Whether the reason allows; what a denial then does is for [`Self::mode`] to say.
+    pub fn allowed(&self) -> bool {
+        self.reason.allows()
+    }
+
+    /// Whether the pod has to be refused for it.
+    pub fn refuses(&self) -> bool {
+        !self.allowed() && self.mode == Mode::Enforce
+    }
+
+    /// What is wrong, why and what to do, as the second half of a sentence about the image.
+    pub fn explanation(&self) -> impl fmt::Display + '_ {
+        Explanation(self)
+    }
+}
+
+/// Decides one image for a namespace. Pure: look-ups in the snapshot and nothing else.
+pub fn decide<'s>(scope: &Scope<'s>, request: &Request<'_>) -> Decision<'s> {
+    if scope.exempt {
+        return Decision::plain(Reason::Exempt);
+    }
+    let mut decision = isolate(scope, request);
+    decision.mode = scope.policy.mode;
+    if decision.allowed() && decision.needs_always && request.always == Some(false) {
+        decision.reason = Reason::PullPolicyMissing;
+    }
+    decision
+}
+
+/// Everything but the pull policy.
+fn isolate<'s>(scope: &Scope<'s>, request: &Request<'_>) -> Decision<'s> {
+    let image = match ImageRef::admissible(request.image) {
+        Ok(image) => image,
+        Err(error) => return denied(Reason::InvalidReference, false, Detail::Reference(error)),
+    };
+    let decision = by_registry(scope, &image, request.now);
+    match scope.policy.objection(&image) {
+        Some(objection) if decision.allowed() => {
+            Decision { reason: Reason::RuleDenied, detail: Detail::Rule(objection), ..decision }
+        }
+        _ => decision,
+    }
+}
+
+fn by_registry<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, now: UnixSeconds) -> Decision<'s> {
+    let Some(host) = scope.snapshot.hosts.get(&canonical_host(image.domain)) else {
+        return unmanaged(scope, image, false);
+    };
+    match host.platform {
+        Some(registry) => by_platform(scope, image, registry, now),
+        None => by_claims(scope, image, host),
+    }
+}
+
+fn by_platform<'s>(
+    scope: &Scope<'s>,
+    image: &ImageRef<'_>,
+    id: RegistryId,
+    now: UnixSeconds,
+) -> Decision<'s> {
+    let registry = &scope.snapshot.registries[id as usize];
+    if let Some(spelling) = registered_spelling(scope, id, image.domain) {
+        return denied(Reason::HostSpelling, true, Detail::Spelling(spelling));
+    }
+    match registry.access {
+        Access::Everybody => allowed(Reason::Public, false),
+        Access::Password => denied(Reason::PasswordProtected, true, Detail::Registry(&registry.name)),
+        Access::Spaces | Access::Workspace => by_space(scope, image, id, now),
+    }
+}
+
+fn by_space<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, id: RegistryId, now: UnixSeconds) -> Decision<'s> {
+    let space = image.first_segment().and_then(|path| scope.snapshot.space(id, path));
+    let public = space.is_some_and(|s| s.visibility == Visibility::Public);
+    let believed = |s: &SpaceEntry| {
+        scope
+            .snapshot
+            .public_max_age
+            .is_none_or(|limit| s.observed_at.is_some_and(|at| now.saturating_sub(at) <= limit))
+    };
+    if public && space.is_some_and(believed) {
+        return allowed(Reason::Public, false);
+    }
+    let bound = |s: &SpaceEntry| scope.workspace.is_some_and(|w| s.bound.contains(&w));
+    if space.is_some_and(bound) {
+        return allowed(Reason::Bound, true);
+    }
+    let reason = match (public, scope.workspace) {
+        (true, _) => Reason::Stale,
+        (false, Some(_)) => Reason::NotBound,
+        (false, None) => Reason::NoWorkspace,
+    };
+    let named = image.path.split('/').next().unwrap_or_default();
+    let registry = &scope.snapshot.registries[id as usize].name;
+    denied(reason, true, Detail::Space(registry, named.to_owned()))
+}
+
+fn by_claims<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, host: &HostEntry) -> Decision<'s> {
+    let mut claimed = false;
+    let mut misspelt = None;
+    for claim in host.claims(&image.path) {
+        claimed = true;
+        if claim.workspace.is_none() || claim.workspace != scope.workspace {
+            continue;
+        }
+        match registered_spelling(scope, claim.registry, image.domain) {
+            None => return allowed(Reason::WorkspaceRegistry, true),
+            Some(spelling) => misspelt = Some(spelling),
+        }
+    }
+    match misspelt {
+        Some(spelling) => denied(Reason::HostSpelling, true, Detail::Spelling(spelling)),
+        None => unmanaged(scope, image, claimed),
+    }
+}
+
+/// What to write instead, where `domain` is not a spelling under which the registry is registered.
+fn registered_spelling<'s>(scope: &Scope<'s>, id: RegistryId, domain: &str) -> Option<&'s str> {
+    let hosts = &scope.snapshot.registries[id as usize].hosts;
+    if hosts.iter().any(|h| h.as_str() == domain) {
+        return None;
+    }
+    let canonical = canonical_host(domain);
+    hosts.iter().find(|h| canonical_host(h.as_str()) == canonical).map(super::record::Host::as_str)
+}
+
+fn unmanaged<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, claimed: bool) -> Decision<'s> {
+    if scope.policy.allows_unmanaged(image) {
+        allowed(Reason::Unmanaged, claimed)
+    } else {
+        denied(Reason::UnmanagedDenied, claimed, Detail::None)
+    }
+}
+
+fn allowed<'s>(reason: Reason, needs_always: bool) -> Decision<'s> {
+    Decision { needs_always, ..Decision::plain(reason) }
+}
+
+fn denied(reason: Reason, needs_always: bool, detail: Detail<'_>) -> Decision<'_> {
+    Decision { reason, mode: Mode::Enforce, needs_always, detail }
+}
+
+struct Explanation<'d>(&'d Decision<'d>);
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.reason, &self.0.detail) {
+            (Reason::Public, _) => f.write_str("every namespace may pull it"),
+            (Reason::Bound, _) => f.write_str("its space is bound to this namespace's workspace"),
+            (Reason::WorkspaceRegistry, _) => f.write_str("this namespace's own workspace integrated its registry"),
+            (Reason::Unmanaged, _) => f.write_str("no registry that pullgate manages; the pull policy allows it"),
+            (Reason::Unchanged, _) => f.write_str("it was in the pod before this change"),
+            (Reason::Exempt, _) => f.write_str("this namespace or pod is exempt from pull decisions"),
+            (Reason::InvalidReference, Detail::Reference(error)) => {
+                write!(f, "not an image reference that can be admitted: {error}")
+            }
+            (Reason::HostSpelling, Detail::Spelling(spelling)) => write!(
+                f,
+                "its registry is registered under another spelling, and nodes compare hosts letter by letter; \
+                 write {spelling}"
+            ),
+            (Reason::NotBound, Detail::Space(registry, space)) => write!(
+                f,
+                "space {space} of registry {registry} is private and not bound to this namespace's workspace; \
+                 ask a platform admin to bind it"
+            ),
+            (Reason::NoWorkspace, Detail::Space(registry, space)) => write!(
+                f,
+                "space {space} of registry {registry} is private and this namespace belongs to no workspace; \
+                 ask a platform admin to add the namespace to the workspace that may pull it"
+            ),
+            (Reason::Stale, Detail::Space(registry, space)) => write!(
+                f,
+                "space {space} of registry {registry} was public when last seen, too long ago to rely on; ask a \
+                 platform admin why the registry cannot be read, or to bind the space to this namespace's workspace"
+            ),
+            (Reason::PasswordProtected, Detail::Registry(registry)) => write!(
+                f,
+                "registry {registry} asks for a password and is not declared public; ask a platform admin to \
+                 declare it (visibility: Public) or use a registry with spaces"
+            ),
+            (Reason::UnmanagedDenied, _) => f.write_str(
+                "no registry that is integrated here, and the pull policy of this namespace does not allow it; use \
+                 an integrated registry, or ask a platform admin to allow this one",
+            ),
+            (Reason::PullPolicyMissing, _) => f.write_str(
+                "it is private to some workspace, so the node must ask the registry each time; set imagePullPolicy \
+                 (for an image volume, pullPolicy) to Always, on a running pod by creating it again",
+            ),
+            (Reason::RuleDenied, Detail::Rule(Objection::NoDigest)) => f.write_str(
+                "the pull policy of this namespace demands a digest; write the image as NAME@sha256:…",
+            ),
+            (Reason::RuleDenied, _) => f.write_str(
+                "the pull policy of this namespace does not allow its tag; name a version or a digest",
+            ),
+            (reason, _) => f.write_str(reason.as_str()),
+        }
+    }
+}

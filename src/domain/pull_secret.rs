@@ -1,0 +1,79 @@
+//! The pull secret that a namespace should have: which entries, and whose credential each one carries.
+//!
+//! Only names of credentials here; the passwords join at the edge.
+use std::collections::BTreeMap;
+
+use super::record::{Name, PullCredentials};
+use super::snapshot::{RegistryEntry, Scope};
+
+/// The Secret's name in every namespace, and the reference that pods get.
+pub const PULL_SECRET: &str = "pullgate-pull";
+
+/// Whose credential an entry carries.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CredentialId {
+    /// The credential with which the registry was integrated.
+    Integration { registry: Name },
+    /// The pull-only robot account of a workspace on a Harbor.
+    Robot { registry: Name, workspace: Name },
+}
+
+impl Scope<'_> {
+    /// Whether the namespace is entitled to at least one credential, so that its pods need the reference.
+    pub fn entitled(&self) -> bool {
+        !self.snapshot.cluster_wide.is_empty()
+            || self.workspace.is_some_and(|w| self.snapshot.workspaces[w as usize].entitled)
+    }
+
+    /// The workspace that the namespace belongs to.
+    pub fn workspace(&self) -> Option<&str> {
+        self.workspace.map(|w| self.snapshot.workspaces[w as usize].name.as_str())
+    }
+
+    /// The entries of the namespace's pull secret. The key is what the kubelet's keyring matches, by bytes and
+    /// after it cut a leading `/v2/`: `HOST/v2/SPACE/` for a space, `HOST/v2/` for a whole host. Without the
+    /// slash at its end `h/v2/team` would match `h/team-evil` (pkg/credentialprovider/keyring.go).
+    pub fn pull_entries(&self) -> BTreeMap<String, CredentialId> {
+        let mut entries = BTreeMap::new();
+        let snapshot = self.snapshot;
+        for id in &snapshot.cluster_wide {
+            let registry = &snapshot.registries[*id as usize];
+            for host in &registry.hosts {
+                entries.insert(key(host.as_str(), ""), integration(registry));
+            }
+        }
+        let Some(workspace) = self.workspace.map(|w| &snapshot.workspaces[w as usize]) else {
+            return entries;
+        };
+        for space in workspace.spaces.iter().map(|s| &snapshot.spaces[*s as usize]) {
+            let registry = &snapshot.registries[space.registry as usize];
+            if !registry.has_credential {
+                continue;
+            }
+            let credential = match registry.pull_credentials {
+                PullCredentials::Integration => integration(registry),
+                PullCredentials::Robot => {
+                    CredentialId::Robot { registry: registry.name.clone(), workspace: workspace.name.clone() }
+                }
+            };
+            for host in &registry.hosts {
+                entries.insert(key(host.as_str(), &space.path), credential.clone());
+            }
+        }
+        for claim in &workspace.claims {
+            let registry = &snapshot.registries[claim.registry as usize];
+            if registry.has_credential {
+                entries.entry(key(claim.host.as_str(), &claim.path)).or_insert_with(|| integration(registry));
+            }
+        }
+        entries
+    }
+}
+
+fn integration(registry: &RegistryEntry) -> CredentialId {
+    CredentialId::Integration { registry: registry.name.clone() }
+}
+
+fn key(host: &str, path: &str) -> String {
+    if path.is_empty() { format!("{host}/v2/") } else { format!("{host}/v2/{path}/") }
+}

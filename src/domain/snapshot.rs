@@ -1,0 +1,365 @@
+//! The immutable index that answers every decision.
+//!
+//! [`Snapshot::build`] turns [`Records`] into look-ups: a host by its canonical form, a namespace by its name, a
+//! space by registry and path. It never fails: what is invalid or contradictory ends in the narrower access, and
+//! always the same way whatever the order of the records.
+
+use std::collections::BTreeSet;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use smallvec::SmallVec;
+use std::hash::BuildHasher;
+
+use super::hosts::{Claim, Hosts};
+use super::membership::members;
+use super::policy::{self, EffectivePolicy, Policies, PolicyIndex};
+use super::record::{
+    Entry, Host, Name, Owner, PathPrefix, PullCredentials, Records, Registry, RegistryType, UnixSeconds,
+    Visibility,
+};
+
+/// What an operator sets for the whole installation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Namespaces that are never judged: pullgate's own and `kube-system`, or a restart deadlocks the cluster.
+    pub exempt_namespaces: Vec<Name>,
+    /// Seconds after which a registry's "public" is no longer believed; `None`: no limit.
+    pub public_max_age: Option<UnixSeconds>,
+}
+
+/// Positions in the snapshot's tables; 32 bits keep the entries of 100,000 spaces small.
+pub(super) type RegistryId = u32;
+pub(super) type WorkspaceId = u32;
+pub(super) type SpaceId = u32;
+
+/// The index; see the module's text.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub(super) registries: Vec<RegistryEntry>,
+    pub(super) spaces: Vec<SpaceEntry>,
+    pub(super) workspaces: Vec<WorkspaceEntry>,
+    pub(super) policies: Policies,
+    pub(super) public_max_age: Option<UnixSeconds>,
+    /// Docker registries whose credential every namespace gets.
+    pub(super) cluster_wide: Vec<RegistryId>,
+    pub(super) hosts: Hosts,
+    namespaces: HashMap<Name, NamespaceEntry>,
+    space_ids: HashTable<SpaceId>,
+    hasher: DefaultHashBuilder,
+}
+
+#[derive(Debug)]
+pub(super) struct RegistryEntry {
+    pub name: Name,
+    pub access: Access,
+    pub hosts: SmallVec<[Host; 1]>,
+    pub has_credential: bool,
+    pub pull_credentials: PullCredentials,
+}
+
+/// How a platform registry decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Every namespace.
+    Everybody,
+    /// Nobody: it asks for a password that is not declared to be for everybody.
+    Password,
+    /// By space.
+    Spaces,
+    /// A workspace's own.
+    Workspace,
+}
+
+#[derive(Debug)]
+pub(super) struct SpaceEntry {
+    pub path: Name,
+    pub registry: RegistryId,
+    pub visibility: Visibility,
+    pub observed_at: Option<UnixSeconds>,
+    /// Sorted.
+    pub bound: SmallVec<[WorkspaceId; 4]>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WorkspaceEntry {
+    pub name: Name,
+    /// Private spaces that are bound to it.
+    pub spaces: Vec<SpaceId>,
+    /// What its own registries claim.
+    pub claims: Vec<OwnClaim>,
+    pub entitled: bool,
+}
+
+/// A workspace's claim, seen from the workspace; `path` empty: the whole host.
+#[derive(Debug)]
+pub(super) struct OwnClaim {
+    pub registry: RegistryId,
+    pub host: Host,
+    pub path: Name,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct NamespaceEntry {
+    workspace: Option<WorkspaceId>,
+    policy: u32,
+    exempt: bool,
+}
+
+/// A namespace's standing in a snapshot: everything about it that decisions need, looked up once a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) workspace: Option<WorkspaceId>,
+    pub(super) policy: &'s EffectivePolicy,
+    pub(super) exempt: bool,
+}
+
+/// How large a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub registries: usize,
+    pub spaces: usize,
+    pub workspaces: usize,
+    /// Namespaces that something is known of.
+    pub namespaces: usize,
+    pub policies: usize,
+}
+
+impl Snapshot {
+    /// Builds the index. Takes some 100 ms for 100,000 spaces: call it off the request path.
+    pub fn build(records: &Records, settings: &Settings) -> Self {
+        let mut snapshot = Self { public_max_age: settings.public_max_age, ..Self::default() };
+        let workspace_ids = snapshot.add_workspaces(records);
+        let registry_ids = snapshot.add_registries(records, &workspace_ids);
+        snapshot.add_spaces(records, &registry_ids, &workspace_ids);
+        snapshot.note_entitlements();
+        snapshot.add_namespaces(records, settings, &workspace_ids);
+        snapshot
+    }
+
+    /// What decisions need to know about a namespace; one that no record names has the defaults.
+    pub fn scope(&self, namespace: &str) -> Scope<'_> {
+        let known = self.namespaces.get(namespace);
+        Scope {
+            snapshot: self,
+            workspace: known.and_then(|n| n.workspace),
+            policy: known.map_or(self.policies.default(), |n| self.policies.get(n.policy)),
+            exempt: known.is_some_and(|n| n.exempt),
+        }
+    }
+
+    /// How much the snapshot holds.
+    pub fn size(&self) -> Size {
+        Size {
+            registries: self.registries.len(),
+            spaces: self.spaces.len(),
+            workspaces: self.workspaces.len(),
+            namespaces: self.namespaces.len(),
+            policies: self.policies.count(),
+        }
+    }
+
+    pub(super) fn space(&self, registry: RegistryId, path: &str) -> Option<&SpaceEntry> {
+        let hash = self.hasher.hash_one((registry, path));
+        let is_it = |id: &SpaceId| {
+            let space = &self.spaces[*id as usize];
+            space.registry == registry && space.path == path
+        };
+        self.space_ids.find(hash, is_it).map(|id| &self.spaces[*id as usize])
+    }
+
+    fn add_workspaces<'r>(&mut self, records: &'r Records) -> Ids<'r, WorkspaceId> {
+        let mut ids = Ids::default();
+        for (name, entry) in &records.workspaces {
+            if entry.valid().is_some() {
+                ids.insert(name, position(self.workspaces.len()));
+                self.workspaces.push(WorkspaceEntry { name: name.clone(), ..WorkspaceEntry::default() });
+            }
+        }
+        ids
+    }
+
+    fn add_registries<'r>(
+        &mut self,
+        records: &'r Records,
+        workspace_ids: &Ids<'r, WorkspaceId>,
+    ) -> Ids<'r, RegistryId> {
+        let mut ids = Ids::default();
+        // The older record keeps a host that two platform registries name; records of workspaces come last, since
+        // the platform's rules win.
+        let mut in_order: Vec<_> = records.registries.iter().collect();
+        in_order.sort_by_key(|(name, entry)| match entry {
+            Entry::Valid(r) => (r.owner != Owner::Platform, r.created, *name),
+            Entry::Invalid(i) => (i.workspace.is_some(), UnixSeconds::MAX, *name),
+        });
+        for (name, entry) in in_order {
+            let id = position(self.registries.len());
+            ids.insert(name, id);
+            match entry {
+                Entry::Valid(r) => {
+                    match &r.owner {
+                        Owner::Platform => self.hosts.integrate(id, &r.hosts),
+                        Owner::Workspace(w) => self.claim(id, r, workspace_ids.get(w).copied()),
+                    }
+                    self.registries.push(RegistryEntry::from_record(name, r));
+                }
+                Entry::Invalid(invalid) => {
+                    if invalid.workspace.is_some() {
+                        for host in &invalid.hosts {
+                            self.hosts.claim(host, "", Claim { workspace: None, registry: id });
+                        }
+                    } else {
+                        self.hosts.integrate(id, &invalid.hosts);
+                    }
+                    self.registries.push(RegistryEntry {
+                        name: name.clone(),
+                        access: Access::Spaces,
+                        hosts: invalid.hosts.iter().cloned().collect(),
+                        has_credential: false,
+                        pull_credentials: PullCredentials::Robot,
+                    });
+                }
+            }
+        }
+        self.cluster_wide = (0..)
+            .zip(&self.registries)
+            .filter(|(_, r)| r.access == Access::Everybody && r.has_credential)
+            .map(|(id, _)| id)
+            .collect();
+        ids
+    }
+
+    fn claim(&mut self, id: RegistryId, registry: &Registry, workspace: Option<WorkspaceId>) {
+        let whole = [""];
+        let paths: Vec<&str> = match registry.paths.as_slice() {
+            [] => whole.to_vec(),
+            paths => paths.iter().map(PathPrefix::as_str).collect(),
+        };
+        for host in &registry.hosts {
+            for path in &paths {
+                let held = self.hosts.claim(host, path, Claim { workspace, registry: id });
+                if let (true, Some(w)) = (held, workspace) {
+                    let claim = OwnClaim { registry: id, host: host.clone(), path: (*path).into() };
+                    self.workspaces[w as usize].claims.push(claim);
+                }
+            }
+        }
+    }
+
+    fn add_spaces(
+        &mut self,
+        records: &Records,
+        registry_ids: &Ids<'_, RegistryId>,
+        workspace_ids: &Ids<'_, WorkspaceId>,
+    ) {
+        self.spaces.reserve_exact(records.spaces.len());
+        let hasher = self.hasher.clone();
+        let hash_of = |space: &SpaceEntry| hasher.hash_one((space.registry, space.path.as_str()));
+        for space in records.spaces.values().filter_map(Entry::valid) {
+            let Some(&registry) = registry_ids.get(&space.registry) else { continue };
+            let mut bound: SmallVec<[WorkspaceId; 4]> = SmallVec::new();
+            if !space.suspended {
+                bound.extend(space.workspaces.iter().filter_map(|w| workspace_ids.get(w).copied()));
+                bound.sort_unstable();
+                bound.dedup();
+            }
+            let entry = SpaceEntry {
+                path: space.path.clone(),
+                registry,
+                visibility: space.effective_visibility(),
+                observed_at: space.observed_at,
+                bound,
+            };
+            let hash = hash_of(&entry);
+            let twin = self.space_ids.find(hash, |id| {
+                let other = &self.spaces[*id as usize];
+                other.registry == entry.registry && other.path == entry.path
+            });
+            if let Some(&twin) = twin {
+                // Two records of one space: only what both grant.
+                let twin = &mut self.spaces[twin as usize];
+                twin.bound.retain(|w| entry.bound.contains(w));
+                if entry.visibility == Visibility::Private {
+                    twin.visibility = Visibility::Private;
+                }
+                twin.observed_at = twin.observed_at.min(entry.observed_at);
+                continue;
+            }
+            let id = position(self.spaces.len());
+            self.spaces.push(entry);
+            let spaces = &self.spaces;
+            self.space_ids.insert_unique(hash, id, |id| hash_of(&spaces[*id as usize]));
+        }
+    }
+
+    /// Notes for every workspace which credentials its namespaces are entitled to.
+    fn note_entitlements(&mut self) {
+        for (id, space) in (0..).zip(&self.spaces) {
+            let registry = &self.registries[space.registry as usize];
+            if space.visibility == Visibility::Private && registry.access == Access::Spaces {
+                for w in &space.bound {
+                    self.workspaces[*w as usize].spaces.push(id);
+                }
+            }
+        }
+        let registries = &self.registries;
+        for workspace in &mut self.workspaces {
+            let spaces = &self.spaces;
+            workspace.entitled = workspace
+                .spaces
+                .iter()
+                .any(|s| registries[spaces[*s as usize].registry as usize].has_credential)
+                || workspace.claims.iter().any(|c| registries[c.registry as usize].has_credential);
+            workspace.spaces.shrink_to_fit();
+        }
+    }
+
+    fn add_namespaces(
+        &mut self,
+        records: &Records,
+        settings: &Settings,
+        workspace_ids: &Ids<'_, WorkspaceId>,
+    ) {
+        let members = members(records, workspace_ids);
+        let policies = policy::in_force(records);
+        let index = PolicyIndex::new(&policies);
+        self.policies = Policies::build(&policies);
+        let named: BTreeSet<&Name> =
+            members.keys().copied().chain(index.namespaces()).chain(&settings.exempt_namespaces).collect();
+        let mut entries = Vec::with_capacity(named.len());
+        for name in named {
+            let workspace = members.get(name).copied();
+            let workspace_name = workspace.map(|w| &self.workspaces[w as usize].name);
+            let policy = self.policies.intern(&index, name, workspace_name);
+            let exempt = settings.exempt_namespaces.contains(name);
+            entries.push((name.clone(), NamespaceEntry { workspace, policy, exempt }));
+        }
+        self.namespaces = entries.into_iter().collect();
+    }
+}
+
+impl RegistryEntry {
+    fn from_record(name: &Name, r: &Registry) -> Self {
+        let open = if r.has_credential { r.declared_public } else { r.anonymous_pull != Some(false) };
+        let access = match (&r.owner, r.kind) {
+            (Owner::Workspace(_), _) => Access::Workspace,
+            (Owner::Platform, RegistryType::Docker) if open => Access::Everybody,
+            (Owner::Platform, RegistryType::Docker) => Access::Password,
+            (Owner::Platform, RegistryType::Harbor | RegistryType::Artifactory) => Access::Spaces,
+        };
+        Self {
+            name: name.clone(),
+            access,
+            hosts: r.hosts.clone(),
+            has_credential: r.has_credential,
+            pull_credentials: r.pull_credentials,
+        }
+    }
+}
+
+/// Positions by record name, while a snapshot is built.
+pub(super) type Ids<'r, T> = HashMap<&'r Name, T>;
+
+fn position(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,301 @@
+//! The one conversion from documents to domain values.
+//!
+//! The store, the API, `check` and the record webhook all read records through [`parse`], so that one is valid
+//! everywhere or nowhere.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use smallvec::SmallVec;
+use url::Url;
+
+use super::Document;
+use super::manifest::{
+    PullPolicySpec, RegistrySpec, RegistryStatus, SpaceSpec, SpaceStatus, UnmanagedDefault, WorkspaceSpec,
+    WorkspaceStatus,
+};
+use crate::domain::record::{
+    AllowedPrefix, Entry, Host, Invalid, Kind, Name, Owner, PathPrefix, Problem, PullCredentials, PullPolicy,
+    Record, Registry, RegistryType, Selector, Space, UnixSeconds, Unmanaged, Visibility, Workspace,
+};
+
+/// The domain value of a document, invalid ones included.
+pub fn record(document: &Document) -> Record {
+    parse(document).unwrap_or_else(|problems| salvage(document, problems))
+}
+
+/// The domain value of a valid document.
+///
+/// # Errors
+/// Every fault that was found, by field.
+pub fn parse(document: &Document) -> Result<Record, Vec<Problem>> {
+    check_name(&document.name)?;
+    let Document { spec, status, created, .. } = document;
+    Ok(match document.kind {
+        Kind::Registry => {
+            Record::Registry(Entry::Valid(registry(typed(spec, "spec")?, &typed_status(status)?, *created)?))
+        }
+        Kind::RegistrySpace => {
+            Record::Space(Entry::Valid(space(typed(spec, "spec")?, &typed_status(status)?)?))
+        }
+        Kind::Workspace => {
+            Record::Workspace(Entry::Valid(workspace(typed(spec, "spec")?, typed_status(status)?, *created)?))
+        }
+        Kind::PullPolicy => Record::PullPolicy(Entry::Valid(policy(typed(spec, "spec")?)?)),
+    })
+}
+
+fn typed<T: DeserializeOwned>(value: &Value, field: &str) -> Result<T, Vec<Problem>> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let at = if path == "." { field.to_owned() } else { format!("{field}.{path}") };
+        vec![Problem::new(at, error.inner().to_string())]
+    })
+}
+
+fn typed_status<T: DeserializeOwned + Default>(status: &Value) -> Result<T, Vec<Problem>> {
+    if status.is_null() { Ok(T::default()) } else { typed(status, "status") }
+}
+
+fn registry(
+    spec: RegistrySpec,
+    status: &RegistryStatus,
+    created: UnixSeconds,
+) -> Result<Registry, Vec<Problem>> {
+    let mut faults = Faults::default();
+    let url = faults.check("spec.url", &spec.url, base_url);
+    let hosts: SmallVec<[Host; 1]> = if spec.image_hosts.is_empty() {
+        let derived = url.as_ref().map(url_host);
+        derived.iter().filter_map(|h| faults.check("spec.imageHosts", h, host)).collect()
+    } else {
+        faults.each("spec.imageHosts", &spec.image_hosts, host)
+    };
+    let paths = faults.each("spec.paths", &spec.paths, |p| {
+        PathPrefix::parse(p)
+            .ok_or_else(|| format!("{p:?} is not a run of whole lower-case path segments, as acme/"))
+    });
+    let platform = spec.workspace.is_none();
+    let docker = spec.r#type == RegistryType::Docker;
+    if platform && spec.r#type == RegistryType::Artifactory {
+        faults.add("spec.type", "the platform integrates Harbor and Docker; Artifactory is for workspaces");
+    }
+    if platform && !spec.paths.is_empty() {
+        faults.add("spec.paths", "only a workspace's registry claims part of a host");
+    }
+    if spec.visibility.is_some() && !(platform && docker) {
+        faults.add(
+            "spec.visibility",
+            "only a Docker registry of the platform is declared public or private as a whole",
+        );
+    }
+    if spec.pull_credentials.is_some() && !(platform && spec.r#type == RegistryType::Harbor) {
+        faults.add("spec.pullCredentials", "only a Harbor of the platform has it");
+    }
+    if let Some(tls) = &spec.tls
+        && tls.ca_bundle.as_ref().is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----"))
+    {
+        faults.add("spec.tls.caBundle", "there is no PEM certificate in it");
+    }
+    if let Some(workspace) = &spec.workspace {
+        faults.check("spec.workspace", workspace, dns_name);
+    }
+    if let Some(credential) = &spec.credential {
+        faults.check("spec.credential.name", &credential.name, dns_name);
+    }
+    let url = url.map(|u| u.as_str().trim_end_matches('/').to_owned()).unwrap_or_default();
+    faults.none_or(Registry {
+        created,
+        kind: spec.r#type,
+        owner: spec.workspace.map_or(Owner::Platform, |w| Owner::Workspace(w.into())),
+        url,
+        hosts,
+        paths,
+        declared_public: spec.visibility == Some(Visibility::Public),
+        has_credential: spec.credential.is_some(),
+        pull_credentials: spec.pull_credentials.unwrap_or(PullCredentials::Robot),
+        anonymous_pull: status.anonymous_pull,
+    })
+}
+
+fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
+    let mut faults = Faults::default();
+    faults.check("spec.registry", &spec.registry, dns_name);
+    faults.check("spec.path", &spec.path, |p| match PathPrefix::parse(p) {
+        Some(path) if path.depth() == 1 && path.as_str() == p => Ok(()),
+        _ => Err("a space is one lower-case path segment, as team-a".to_owned()),
+    });
+    faults.each::<(), Vec<()>>("spec.workspaces", &spec.workspaces, dns_name);
+    faults.none_or(Space {
+        registry: spec.registry.into(),
+        path: spec.path.into(),
+        workspaces: spec.workspaces.into_iter().map(Name::from).collect(),
+        visibility: spec.visibility,
+        observed: status.visibility,
+        observed_at: status.observed_at.map(Timestamp::as_second),
+        suspended: status.suspended,
+    })
+}
+
+fn workspace(
+    spec: WorkspaceSpec,
+    status: WorkspaceStatus,
+    created: UnixSeconds,
+) -> Result<Workspace, Vec<Problem>> {
+    let mut faults = Faults::default();
+    faults.each::<(), Vec<()>>("spec.namespaces", &spec.namespaces, namespace_name);
+    let (mut pins, mut claimed) = (BTreeMap::new(), BTreeMap::new());
+    for member in status.members {
+        if let Some(since) = member.since {
+            claimed.insert(member.namespace.clone(), since.as_second());
+        }
+        if let Some(uid) = member.uid {
+            pins.insert(member.namespace, uid);
+        }
+    }
+    let namespaces = spec.namespaces.into_iter().map(Name::from).collect();
+    faults.none_or(Workspace { created, namespaces, pin: spec.pin_namespaces, pins, claimed })
+}
+
+fn policy(spec: PullPolicySpec) -> Result<PullPolicy, Vec<Problem>> {
+    let mut faults = Faults::default();
+    faults.each::<(), Vec<()>>("spec.namespaces", &spec.namespaces, namespace_name);
+    faults.each::<(), Vec<()>>("spec.workspaces", &spec.workspaces, dns_name);
+    let allow: Vec<_> = faults.each("spec.unmanaged.allow", &spec.unmanaged.allow, |entry| {
+        AllowedPrefix::parse(entry).ok_or_else(|| {
+            format!("{entry:?} is not HOST or HOST/path in whole segments, as docker.io/library")
+        })
+    });
+    let unmanaged = match spec.unmanaged.default {
+        UnmanagedDefault::Allow if !spec.unmanaged.allow.is_empty() => {
+            faults
+                .add("spec.unmanaged.allow", "it narrows nothing while default is Allow; set default: Deny");
+            Unmanaged::Deny
+        }
+        UnmanagedDefault::Allow => Unmanaged::Allow,
+        UnmanagedDefault::Deny if allow.is_empty() => Unmanaged::Deny,
+        UnmanagedDefault::Deny => Unmanaged::AllowList(allow),
+    };
+    faults.none_or(PullPolicy {
+        selector: Selector {
+            namespaces: spec.namespaces.into_iter().map(Name::from).collect(),
+            workspaces: spec.workspaces.into_iter().map(Name::from).collect(),
+        },
+        mode: spec.mode,
+        unmanaged,
+        denied_tags: spec.rules.denied_tags.into_iter().map(Name::from).collect(),
+        require_digest: spec.rules.require_digest,
+    })
+}
+
+/// What an invalid document still says of the things that it must go on denying.
+fn salvage(document: &Document, problems: Vec<Problem>) -> Record {
+    let strings = |field: &str| -> Vec<&str> {
+        let list = document.spec.get(field).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).collect()
+    };
+    let names = |field: &str| strings(field).into_iter().map(Name::from).collect();
+    let text = |field: &str| document.spec.get(field).and_then(Value::as_str);
+    let url = text("url").and_then(|u| Url::parse(u).ok());
+    let hosts = strings("imageHosts").into_iter().filter_map(Host::parse);
+    let invalid = Box::new(Invalid {
+        problems,
+        hosts: hosts.chain(url.and_then(|u| Host::parse(&url_host(&u)))).collect(),
+        workspace: document.spec.get("workspace").map(|w| w.as_str().unwrap_or_default().into()),
+        selector: Selector { namespaces: names("namespaces"), workspaces: names("workspaces") },
+    });
+    match document.kind {
+        Kind::Registry => Record::Registry(Entry::Invalid(invalid)),
+        Kind::RegistrySpace => Record::Space(Entry::Invalid(invalid)),
+        Kind::Workspace => Record::Workspace(Entry::Invalid(invalid)),
+        Kind::PullPolicy => Record::PullPolicy(Entry::Invalid(invalid)),
+    }
+}
+
+/// Collects every fault of a record, so that its author mends them in one go.
+#[derive(Default)]
+struct Faults(Vec<Problem>);
+
+impl Faults {
+    fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem::new(field, message));
+    }
+
+    fn check<T>(&mut self, field: &str, text: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        read(text).map_err(|message| self.add(field, message)).ok()
+    }
+
+    fn each<T, C: FromIterator<T>>(
+        &mut self,
+        field: &str,
+        texts: &[String],
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> C {
+        texts
+            .iter()
+            .enumerate()
+            .filter_map(|(i, text)| self.check(&format!("{field}[{i}]"), text, &read))
+            .collect()
+    }
+
+    fn none_or<T>(self, value: T) -> Result<T, Vec<Problem>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+}
+
+fn host(text: &str) -> Result<Host, String> {
+    Host::parse(text).ok_or_else(|| {
+        format!("{text:?} is no host that an image reference can name; write it as images do, as harbor.example.com[:port] (for Docker Hub docker.io)")
+    })
+}
+
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !bare {
+        return Err("write scheme, host and port only, as https://harbor.example.com".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a URL carries no user name or password; give them as the credential".to_owned());
+    }
+    Ok(url)
+}
+
+/// The host as images spell it: the port of plain `http` must be written out, that of `https` must not.
+fn url_host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match (url.port(), url.scheme()) {
+        (Some(port), _) => format!("{host}:{port}"),
+        (None, "http") => format!("{host}:80"),
+        (None, _) => host.to_owned(),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Vec<Problem>> {
+    dns_name(name).map_err(|message| vec![Problem::new("metadata.name", message)])
+}
+
+/// A name of a cluster-scoped object: RFC 1123 subdomain.
+fn dns_name(text: &str) -> Result<(), String> {
+    let valid = text.len() <= 253 && text.split('.').all(is_dns_label);
+    valid.then_some(()).ok_or_else(|| {
+        format!("{text:?} is not a name: lower-case letters, digits, '-' and '.', at most 253 characters")
+    })
+}
+
+/// A namespace's name: RFC 1123 label.
+fn namespace_name(text: &str) -> Result<(), String> {
+    is_dns_label(text).then_some(()).ok_or_else(|| {
+        format!("{text:?} is not a namespace name: lower-case letters, digits and '-', at most 63 characters")
+    })
+}
+
+fn is_dns_label(label: &str) -> bool {
+    let bytes = label.as_bytes();
+    let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=63).contains(&bytes.len())
+        && bytes.iter().all(|b| inner(b) || *b == b'-')
+        && bytes.first().is_some_and(inner)
+        && bytes.last().is_some_and(inner)
+}

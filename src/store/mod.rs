@@ -1,0 +1,114 @@
+//! Where records live: one seam, [`RecordStore`], with an implementation a backend.
+
+pub mod convert;
+pub mod manifest;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::domain::pull_secret::CredentialId;
+use crate::domain::record::{Kind, Name, UnixSeconds};
+
+/// A record as it is stored: its text is the manifest's, so that what a newer version wrote is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    pub kind: Kind,
+    pub name: Name,
+    /// Opaque; changes with every write. Empty in a document that was never stored.
+    pub version: String,
+    pub created: UnixSeconds,
+    pub spec: Value,
+    /// `Null` where nobody observed anything yet.
+    pub status: Value,
+}
+
+/// A user name and password, and whom they may be shown to.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    pub username: String,
+    pub password: SecretString,
+    /// [`crate::domain::record::Registry::audience`] of the record for which it was given.
+    pub audience: String,
+}
+
+/// What becomes of the credential beside a written registry.
+#[derive(Debug, Clone)]
+pub enum CredentialChange {
+    Keep,
+    Set(Credential),
+    Remove,
+}
+
+/// What must be true of the stored record for a write to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// There is none of that name.
+    Absent,
+    /// It has this version.
+    Version(String),
+}
+
+/// A change of the store, as its watchers see it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Everything follows anew, as `Put`s, until `Synced`: at the start, and after a gap.
+    Restarted,
+    /// All that was there at `Restarted` has been told.
+    Synced,
+    Put(Document),
+    Deleted(Kind, Name),
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// In the order of their names.
+    pub items: Vec<Document>,
+    /// Whether more follow after the last one.
+    pub more: bool,
+}
+
+/// What a store could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("there is no {} named {name}", .kind.as_str())]
+    NotFound { kind: Kind, name: Name },
+    #[error("a {} named {name} is there already", .kind.as_str())]
+    Exists { kind: Kind, name: Name },
+    #[error("{} {name} was changed by somebody else in the meantime; read it again", .kind.as_str())]
+    Changed { kind: Kind, name: Name },
+    /// The store's file or server is at fault; the text says what and what to do.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The one seam between pullgate and where its records are kept.
+#[async_trait]
+pub trait RecordStore: Send + Sync + 'static {
+    /// Everything, and then every change in its order. The stream ends only with the store; a watcher that fell
+    /// behind gets `Restarted` again. Acknowledged writes are seen by every watcher.
+    fn watch(&self) -> BoxStream<'static, Result<Event, StoreError>>;
+
+    /// One record; `None` where there is none.
+    async fn get(&self, kind: Kind, name: &str) -> Result<Option<Document>, StoreError>;
+
+    /// Up to `limit` records of a kind whose names come after `after`, by name.
+    async fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
+
+    /// Writes one record and what belongs to it in one step, durably before it returns. `version` and, for a
+    /// record that is there, `created` of the given document are ignored; the stored one is returned.
+    async fn put(
+        &self,
+        document: Document,
+        precondition: Precondition,
+        credential: CredentialChange,
+    ) -> Result<Document, StoreError>;
+
+    /// Removes a record at this version, and its credential.
+    async fn delete(&self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError>;
+
+    /// A stored credential; `None` where there is none.
+    async fn credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError>;
+}
