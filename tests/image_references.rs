@@ -40,6 +40,8 @@ fn all_vectors_agree_with_the_reference_implementation() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn reading_never_panics_and_its_normal_form_is_stable(input in "[a-zA-Z0-9._:/@\\[\\]\\-%é ]{0,80}") {
         if let Ok(image) = ImageRef::admissible(&input) {

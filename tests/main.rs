@@ -1,4 +1,9 @@
 //! pullgate's tests, one file a subject.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
+mod decision_properties;
+mod decisions;
+mod domain_purity;
 mod image_references;

@@ -33,11 +33,15 @@ impl Hosts {
         self.0.get(canonical)
     }
 
-    /// Gives hosts to a platform registry; one that another holds already stays there.
-    pub fn integrate(&mut self, id: RegistryId, hosts: &[Host]) {
+    /// Gives hosts to a platform registry and returns those it holds: one that another holds already stays there.
+    pub fn integrate(&mut self, id: RegistryId, hosts: &[Host]) -> SmallVec<[Host; 1]> {
+        let mut held = SmallVec::new();
         for host in hosts {
-            self.0.entry(host.canonical()).or_default().platform.get_or_insert(id);
+            if *self.0.entry(host.canonical()).or_default().platform.get_or_insert(id) == id {
+                held.push(host.clone());
+            }
         }
+        held
     }
 
     /// Notes a claim; `false` where the platform holds the host. Call after every [`Self::integrate`].

@@ -195,31 +195,30 @@ impl Snapshot {
         for (name, entry) in in_order {
             let id = position(self.registries.len());
             ids.insert(name, id);
-            match entry {
+            let registry = match entry {
                 Entry::Valid(r) => {
-                    match &r.owner {
+                    let hosts = match &r.owner {
                         Owner::Platform => self.hosts.integrate(id, &r.hosts),
-                        Owner::Workspace(w) => self.claim(id, r, workspace_ids.get(w).copied()),
-                    }
-                    self.registries.push(RegistryEntry::from_record(name, r));
+                        Owner::Workspace(w) => {
+                            self.claim(id, r, workspace_ids.get(w).copied());
+                            r.hosts.clone()
+                        }
+                    };
+                    RegistryEntry::new(name, r, hosts)
                 }
                 Entry::Invalid(invalid) => {
-                    if invalid.workspace.is_some() {
+                    let hosts = if invalid.workspace.is_some() {
                         for host in &invalid.hosts {
                             self.hosts.claim(host, "", Claim { workspace: None, registry: id });
                         }
+                        SmallVec::new()
                     } else {
-                        self.hosts.integrate(id, &invalid.hosts);
-                    }
-                    self.registries.push(RegistryEntry {
-                        name: name.clone(),
-                        access: Access::Spaces,
-                        hosts: invalid.hosts.iter().cloned().collect(),
-                        has_credential: false,
-                        pull_credentials: PullCredentials::Robot,
-                    });
+                        self.hosts.integrate(id, &invalid.hosts)
+                    };
+                    RegistryEntry::unreadable(name, hosts)
                 }
-            }
+            };
+            self.registries.push(registry);
         }
         self.cluster_wide = (0..)
             .zip(&self.registries)
@@ -339,7 +338,7 @@ impl Snapshot {
 }
 
 impl RegistryEntry {
-    fn from_record(name: &Name, r: &Registry) -> Self {
+    fn new(name: &Name, r: &Registry, hosts: SmallVec<[Host; 1]>) -> Self {
         let open = if r.has_credential { r.declared_public } else { r.anonymous_pull != Some(false) };
         let access = match (&r.owner, r.kind) {
             (Owner::Workspace(_), _) => Access::Workspace,
@@ -350,9 +349,21 @@ impl RegistryEntry {
         Self {
             name: name.clone(),
             access,
-            hosts: r.hosts.clone(),
-            has_credential: r.has_credential,
+            // A credential for a host that another record holds is for nobody.
+            has_credential: r.has_credential && !hosts.is_empty(),
+            hosts,
             pull_credentials: r.pull_credentials,
+        }
+    }
+
+    /// An invalid record of the platform: its hosts stay managed, and its spaces as they were recorded.
+    fn unreadable(name: &Name, hosts: SmallVec<[Host; 1]>) -> Self {
+        Self {
+            name: name.clone(),
+            access: Access::Spaces,
+            hosts,
+            has_credential: false,
+            pull_credentials: PullCredentials::Robot,
         }
     }
 }

@@ -1,0 +1,137 @@
+//! Small builders for records: `registry("corp").harbor().host("harbor.example.com")`.
+
+use pullgate::domain::record::{
+    Entry, Host, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy, Record, Records, Registry,
+    RegistryType, Selector, Space, Unmanaged, Visibility, Workspace,
+};
+
+#[derive(Clone, Debug)]
+pub struct Named<T>(pub Name, pub T);
+
+pub fn registry(name: &str) -> Named<Registry> {
+    let host = Host::parse("harbor.example.com").unwrap();
+    let record = Registry {
+        created: 0,
+        kind: RegistryType::Harbor,
+        owner: Owner::Platform,
+        url: "https://harbor.example.com".into(),
+        hosts: [host].into_iter().collect(),
+        paths: Vec::new(),
+        declared_public: false,
+        has_credential: true,
+        pull_credentials: PullCredentials::Integration,
+        anonymous_pull: None,
+    };
+    Named(name.into(), record)
+}
+
+impl Named<Registry> {
+    pub fn host(mut self, host: &str) -> Self {
+        self.1.hosts = [Host::parse(host).unwrap()].into_iter().collect();
+        self
+    }
+    pub fn docker(mut self) -> Self {
+        self.1.kind = RegistryType::Docker;
+        self
+    }
+    pub fn no_password(mut self) -> Self {
+        self.1.has_credential = false;
+        self
+    }
+    pub fn declared_public(mut self) -> Self {
+        self.1.declared_public = true;
+        self
+    }
+    pub fn of(mut self, workspace: &str) -> Self {
+        self.1.owner = Owner::Workspace(workspace.into());
+        self
+    }
+    pub fn paths(mut self, paths: &[&str]) -> Self {
+        self.1.paths = paths.iter().map(|p| PathPrefix::parse(p).unwrap()).collect();
+        self
+    }
+}
+
+pub fn space(registry: &str, path: &str) -> Named<Space> {
+    let record = Space {
+        registry: registry.into(),
+        path: path.into(),
+        workspaces: Box::default(),
+        visibility: Some(Visibility::Private),
+        observed: None,
+        observed_at: None,
+        suspended: false,
+    };
+    Named(format!("{registry}.{path}").into(), record)
+}
+
+impl Named<Space> {
+    pub fn public(mut self) -> Self {
+        self.1.visibility = Some(Visibility::Public);
+        self
+    }
+    pub fn bound(mut self, workspaces: &[&str]) -> Self {
+        self.1.workspaces = workspaces.iter().map(|w| Name::from(*w)).collect();
+        self
+    }
+}
+
+pub fn workspace(name: &str, namespaces: &[&str]) -> Named<Workspace> {
+    let namespaces = namespaces.iter().map(|n| Name::from(*n)).collect();
+    Named(name.into(), Workspace { namespaces, ..Workspace::default() })
+}
+
+pub fn policy(name: &str, unmanaged: Unmanaged) -> Named<PullPolicy> {
+    let record = PullPolicy {
+        selector: Selector::default(),
+        mode: Mode::Enforce,
+        unmanaged,
+        denied_tags: Vec::new(),
+        require_digest: false,
+    };
+    Named(name.into(), record)
+}
+
+impl Named<PullPolicy> {
+    pub fn for_namespaces(mut self, namespaces: &[&str]) -> Self {
+        self.1.selector.namespaces = namespaces.iter().map(|n| Name::from(*n)).collect();
+        self
+    }
+    pub fn for_workspaces(mut self, workspaces: &[&str]) -> Self {
+        self.1.selector.workspaces = workspaces.iter().map(|n| Name::from(*n)).collect();
+        self
+    }
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.1.mode = mode;
+        self
+    }
+}
+
+impl From<Named<Registry>> for (Name, Record) {
+    fn from(Named(name, record): Named<Registry>) -> Self {
+        (name, Record::Registry(Entry::Valid(record)))
+    }
+}
+impl From<Named<Space>> for (Name, Record) {
+    fn from(Named(name, record): Named<Space>) -> Self {
+        (name, Record::Space(Entry::Valid(record)))
+    }
+}
+impl From<Named<Workspace>> for (Name, Record) {
+    fn from(Named(name, record): Named<Workspace>) -> Self {
+        (name, Record::Workspace(Entry::Valid(record)))
+    }
+}
+impl From<Named<PullPolicy>> for (Name, Record) {
+    fn from(Named(name, record): Named<PullPolicy>) -> Self {
+        (name, Record::PullPolicy(Entry::Valid(record)))
+    }
+}
+
+pub fn records(all: impl IntoIterator<Item = (Name, Record)>) -> Records {
+    let mut records = Records::default();
+    for (name, record) in all {
+        records.put(name, record);
+    }
+    records
+}
