@@ -1,0 +1,163 @@
+//! Writing the `AdmissionReview` that answers a review.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+
+use super::images::ImageUse;
+use super::judge::{Verdict, VerdictKind};
+use super::patch::Patch;
+use super::review::{API_VERSION, shown};
+use crate::domain::decision::{Decision, Reason};
+use crate::domain::record::Mode;
+
+/// Images that a message names; a pod with thousands of denied ones stays readable.
+const NAMED_MAX: usize = 8;
+/// Characters of one warning: over 4,096 in all, the API server cuts each to 256 itself.
+const WARNING_MAX: usize = 256;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AdmissionReview<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_annotations: Option<AuditAnnotations>,
+}
+
+/// A `metav1.Status`, as far as a denial needs it.
+#[derive(Serialize)]
+struct Status<'a> {
+    code: u16,
+    reason: &'a str,
+    message: &'a str,
+}
+
+/// The API server prefixes the keys with the webhook's name.
+#[derive(Serialize)]
+struct AuditAnnotations {
+    decision: &'static str,
+    reasons: String,
+}
+
+/// The answer of the mutating webhook: always allowed, with a patch where there is something to change.
+pub fn mutated(uid: &str, patch: &Patch) -> Vec<u8> {
+    let changed = !patch.is_empty();
+    write(Response {
+        uid,
+        allowed: true,
+        patch_type: changed.then_some("JSONPatch"),
+        patch: changed.then(|| BASE64_STANDARD.encode(patch.to_json())),
+        ..Response::default()
+    })
+}
+
+/// The answer of the validating webhook.
+pub fn judged(uid: &str, verdict: &Verdict<'_>) -> Vec<u8> {
+    let denied = || verdict.images.iter().filter(|(_, decision)| !decision.allowed());
+    let refuses = verdict.kind == VerdictKind::Pod && denied().any(|(_, decision)| decision.refuses());
+    let message = refuses.then(|| sentences(denied().filter(|(_, decision)| decision.refuses())));
+    let warnings = if refuses { Vec::new() } else { warnings(verdict) };
+    write(Response {
+        uid,
+        allowed: !refuses,
+        status: message.as_deref().map(|message| Status { code: 403, reason: "Forbidden", message }),
+        warnings,
+        audit_annotations: audit(verdict, refuses),
+        ..Response::default()
+    })
+}
+
+/// The answer to a review that cannot be judged: denied, with the reason.
+pub fn refused(uid: &str, message: &str) -> Vec<u8> {
+    let status = Status { code: 400, reason: "BadRequest", message };
+    write(Response { uid, allowed: false, status: Some(status), ..Response::default() })
+}
+
+/// A whole sentence about one denied image.
+pub fn sentence(image: &ImageUse<'_>, decision: &Decision<'_>) -> String {
+    format!(
+        "image {} ({} {}): {}",
+        shown(image.image),
+        image.place.as_str(),
+        shown(image.name),
+        decision.explanation()
+    )
+}
+
+fn sentences<'r>(denied: impl Iterator<Item = &'r (ImageUse<'r>, Decision<'r>)>) -> String {
+    let mut text = String::new();
+    let mut count = 0;
+    for (image, decision) in denied {
+        count += 1;
+        if count <= NAMED_MAX {
+            let separator = if text.is_empty() { "" } else { "; " };
+            let _ = write!(text, "{separator}{}", sentence(image, decision));
+        }
+    }
+    if count > NAMED_MAX {
+        let _ = write!(text, "; and {} more images", count - NAMED_MAX);
+    }
+    text
+}
+
+/// Warnings for templates, and for pods where denials only warn.
+fn warnings(verdict: &Verdict<'_>) -> Vec<String> {
+    let warns = |decision: &Decision<'_>| {
+        let binds = verdict.kind == VerdictKind::Template || decision.mode == Mode::Warn;
+        !decision.allowed() && binds && decision.mode != Mode::Audit
+    };
+    let prefix = match verdict.kind {
+        VerdictKind::Pod => "",
+        VerdictKind::Template => "its pods will be denied: ",
+    };
+    let mut warnings = Vec::new();
+    for (image, decision) in verdict.images.iter().filter(|(_, decision)| warns(decision)) {
+        if warnings.len() == NAMED_MAX {
+            warnings.push("and more images".to_owned());
+            break;
+        }
+        let prefix = if decision.refuses() { prefix } else { "" };
+        let text = format!("{prefix}{}", sentence(image, decision));
+        warnings.push(text.chars().filter(|c| !c.is_control()).take(WARNING_MAX).collect());
+    }
+    warnings
+}
+
+fn audit(verdict: &Verdict<'_>, refuses: bool) -> Option<AuditAnnotations> {
+    if verdict.images.is_empty() {
+        return None;
+    }
+    let mut reasons = String::new();
+    for reason in Reason::ALL {
+        if verdict.images.iter().any(|(_, decision)| decision.reason == reason) {
+            let comma = if reasons.is_empty() { "" } else { "," };
+            let _ = write!(reasons, "{comma}{}", reason.as_str());
+        }
+    }
+    Some(AuditAnnotations { decision: if refuses { "deny" } else { "allow" }, reasons })
+}
+
+fn write(response: Response<'_>) -> Vec<u8> {
+    let review = AdmissionReview { api_version: API_VERSION, kind: "AdmissionReview", response };
+    // Strings and booleans always serialise.
+    serde_json::to_vec(&review).unwrap_or_default()
+}

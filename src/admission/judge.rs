@@ -1,0 +1,167 @@
+//! What the webhooks do with a review: which images are judged, what is refused, warned of or patched.
+//!
+//! Pure but for the snapshot and the time that are passed in; the handlers, `check` and the tests share it.
+
+use crate::domain::decision::{Decision, Reason, Request, decide};
+use crate::domain::record::UnixSeconds;
+use crate::domain::snapshot::{Scope, Snapshot};
+
+use super::images::{ImageUse, Object, Pod};
+use super::patch::Patch;
+use super::review::{Operation, Review, shown};
+
+/// What a review is about.
+enum Subject<'r> {
+    /// A pod that is made: every image.
+    NewPod(Pod<'r>),
+    /// A pod that changes: the images that `old` did not have.
+    ChangedPod { pod: Pod<'r>, old: Pod<'r> },
+    /// Something that makes pods later.
+    Template(Pod<'r>),
+    /// Nothing that could name an image.
+    NoImages,
+}
+
+/// The judged images of a review.
+#[derive(Debug)]
+pub struct Verdict<'r> {
+    pub kind: VerdictKind,
+    pub images: Vec<(ImageUse<'r>, Decision<'r>)>,
+}
+
+/// How the verdict binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerdictKind {
+    /// A pod: denials refuse it.
+    Pod,
+    /// A workload's template: denials are warnings about the pods to come.
+    Template,
+}
+
+/// A review that cannot be judged; never allowed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unjudgeable(pub String);
+
+/// Judges every image of a review as the validating webhook does.
+///
+/// # Errors
+/// The review names no namespace, has no object, or is of a kind that pullgate does not know.
+pub fn judge<'r>(
+    snapshot: &'r Snapshot,
+    review: &'r Review<'_>,
+    now: UnixSeconds,
+) -> Result<Verdict<'r>, Unjudgeable> {
+    let (pod, old, kind) = match subject(review)? {
+        Subject::NewPod(pod) => (pod, None, VerdictKind::Pod),
+        Subject::ChangedPod { pod, old } => (pod, Some(old), VerdictKind::Pod),
+        Subject::Template(pod) => (pod, None, VerdictKind::Template),
+        Subject::NoImages => return Ok(Verdict { kind: VerdictKind::Pod, images: Vec::new() }),
+    };
+    let scope = snapshot.scope(&review.namespace);
+    let exempt = kind == VerdictKind::Pod && review.is_mirror_of_a_node(pod);
+    let verdict = |image: ImageUse<'r>| {
+        let decision = if exempt {
+            Decision::plain(Reason::Exempt)
+        } else if old.is_some_and(|old| old.has(&image)) {
+            Decision::plain(Reason::Unchanged)
+        } else {
+            // A template's pods still pass the mutating webhook, which sets what is missing.
+            let always = (kind == VerdictKind::Pod).then_some(image.pull_policy == Some("Always"));
+            decide(&scope, &Request { image: image.image, always, now })
+        };
+        (image, decision)
+    };
+    Ok(Verdict { kind, images: pod.images().map(verdict).collect() })
+}
+
+/// What the mutating webhook changes.
+///
+/// # Errors
+/// Those of [`judge`].
+pub fn mutate(snapshot: &Snapshot, review: &Review<'_>, now: UnixSeconds) -> Result<Patch, Unjudgeable> {
+    let scope = snapshot.scope(&review.namespace);
+    let mut patch = Patch::default();
+    match subject(review)? {
+        Subject::NewPod(pod) if !review.is_mirror_of_a_node(pod) => {
+            if scope.entitled() && !scope.exempt() {
+                patch.add_pull_secret(pod.pull_secrets());
+            }
+            always_where_needed(&scope, pod.images(), now, &mut patch);
+        }
+        // Nothing but ephemeral containers can be added to a pod with a pull policy of its own.
+        Subject::ChangedPod { pod, old } if review.sub_resource == EPHEMERAL_CONTAINERS => {
+            let new = pod.images().filter(|image| !old.has(image));
+            always_where_needed(&scope, new, now, &mut patch);
+        }
+        _ => {}
+    }
+    Ok(patch)
+}
+
+fn always_where_needed<'r>(
+    scope: &Scope<'_>,
+    images: impl Iterator<Item = ImageUse<'r>>,
+    now: UnixSeconds,
+    patch: &mut Patch,
+) {
+    for image in images.filter(|image| image.pull_policy != Some("Always")) {
+        if decide(scope, &Request { image: image.image, always: None, now }).needs_always {
+            patch.set_always(&image);
+        }
+    }
+}
+
+const EPHEMERAL_CONTAINERS: &str = "ephemeralcontainers";
+
+/// Which pods of a review are to be looked at.
+fn subject<'r>(review: &'r Review<'_>) -> Result<Subject<'r>, Unjudgeable> {
+    let of_pod = match (&*review.kind.group, &*review.kind.version, &*review.kind.kind) {
+        ("", "v1", "Pod") => true,
+        ("apps", "v1", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet")
+        | ("batch", "v1", "Job" | "CronJob")
+        | ("", "v1", "PodTemplate" | "ReplicationController") => false,
+        // Scale, Eviction, Binding and the like come as subresources and name no image.
+        _ if !review.sub_resource.is_empty() => return Ok(Subject::NoImages),
+        _ if !matches!(review.operation, Operation::Create | Operation::Update) => {
+            return Ok(Subject::NoImages);
+        }
+        (group, version, kind) => {
+            return Err(Unjudgeable(format!(
+                "pullgate judges Pods and workload templates, not {}/{} {}; mend the rules of the webhook \
+                 configuration",
+                shown(group),
+                shown(version),
+                shown(kind)
+            )));
+        }
+    };
+    let images_may_change = matches!(&*review.sub_resource, "" | EPHEMERAL_CONTAINERS);
+    if !images_may_change || !matches!(review.operation, Operation::Create | Operation::Update) {
+        return Ok(Subject::NoImages);
+    }
+    if review.namespace.is_empty() {
+        return Err(Unjudgeable("the request names no namespace".to_owned()));
+    }
+    let missing = |what: &str| Unjudgeable(format!("the request has no {what}"));
+    let object = review.object.as_ref().ok_or_else(|| missing("object"))?;
+    if !of_pod {
+        return Ok(object.template().map_or(Subject::NoImages, Subject::Template));
+    }
+    let pod = object.pod().ok_or_else(|| missing("object.spec"))?;
+    if review.operation == Operation::Create {
+        return Ok(Subject::NewPod(pod));
+    }
+    let old = review.old_object.as_ref().and_then(Object::pod).ok_or_else(|| missing("oldObject"))?;
+    Ok(Subject::ChangedPod { pod, old })
+}
+
+impl Review<'_> {
+    /// Whether this is a node telling of its own static pod, which runs whether or not its mirror is admitted. The
+    /// annotation alone is anybody's to write; the user name is not.
+    fn is_mirror_of_a_node(&self, pod: Pod<'_>) -> bool {
+        self.object.as_ref().is_some_and(Object::claims_to_be_mirror)
+            && !pod.node_name().is_empty()
+            && self.user.username.strip_prefix("system:node:") == Some(pod.node_name())
+            && self.user.groups.iter().flatten().any(|group| group == "system:nodes")
+    }
+}

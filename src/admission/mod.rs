@@ -1,0 +1,9 @@
+//! The admission webhooks: `AdmissionReview` in, decision by the snapshot, `AdmissionReview` out.
+//!
+//! No registry call, no Kubernetes call, no lock on the way of a request.
+
+pub mod answer;
+pub mod images;
+pub mod judge;
+pub mod patch;
+pub mod review;
