@@ -2,3 +2,4 @@
 //! gives the pod the credentials for it.
 
 pub mod domain;
+pub mod tls;

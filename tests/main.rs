@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used)]
 
 mod image_references;
+mod tls;
