@@ -4,3 +4,4 @@
 pub mod admission;
 pub mod domain;
 pub mod store;
+pub mod tls;

@@ -7,3 +7,4 @@ mod decision_properties;
 mod decisions;
 mod domain_purity;
 mod image_references;
+mod tls;

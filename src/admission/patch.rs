@@ -23,10 +23,10 @@ impl Patch {
         match present {
             PullSecrets::Present => {}
             PullSecrets::Others => {
-                self.add("/spec/imagePullSecrets/-", format_args!(r#"{{"name":"{PULL_SECRET}"}}"#))
+                self.add("/spec/imagePullSecrets/-", format_args!(r#"{{"name":"{PULL_SECRET}"}}"#));
             }
             PullSecrets::Empty => {
-                self.add("/spec/imagePullSecrets", format_args!(r#"[{{"name":"{PULL_SECRET}"}}]"#))
+                self.add("/spec/imagePullSecrets", format_args!(r#"[{{"name":"{PULL_SECRET}"}}]"#));
             }
         }
     }
