@@ -3,5 +3,6 @@
 
 pub mod admission;
 pub mod domain;
+pub mod metrics;
 pub mod store;
 pub mod tls;

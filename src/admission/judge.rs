@@ -74,11 +74,16 @@ pub fn judge<'r>(
     Ok(Verdict { kind, images: pod.images().map(verdict).collect() })
 }
 
-/// What the mutating webhook changes.
+/// What the mutating webhook changes; `count` gets every decision on the way.
 ///
 /// # Errors
 /// Those of [`judge`].
-pub fn mutate(snapshot: &Snapshot, review: &Review<'_>, now: UnixSeconds) -> Result<Patch, Unjudgeable> {
+pub fn mutate(
+    snapshot: &Snapshot,
+    review: &Review<'_>,
+    now: UnixSeconds,
+    mut count: impl FnMut(&Decision<'_>),
+) -> Result<Patch, Unjudgeable> {
     let scope = snapshot.scope(&review.namespace);
     let mut patch = Patch::default();
     match subject(review)? {
@@ -86,12 +91,12 @@ pub fn mutate(snapshot: &Snapshot, review: &Review<'_>, now: UnixSeconds) -> Res
             if scope.entitled() && !scope.exempt() {
                 patch.add_pull_secret(pod.pull_secrets());
             }
-            always_where_needed(&scope, pod.images(), now, &mut patch);
+            always_where_needed(&scope, pod.images(), now, &mut patch, &mut count);
         }
         // Nothing but ephemeral containers can be added to a pod with a pull policy of its own.
         Subject::ChangedPod { pod, old } if review.sub_resource == EPHEMERAL_CONTAINERS => {
             let new = pod.images().filter(|image| !old.has(image));
-            always_where_needed(&scope, new, now, &mut patch);
+            always_where_needed(&scope, new, now, &mut patch, &mut count);
         }
         _ => {}
     }
@@ -103,9 +108,12 @@ fn always_where_needed<'r>(
     images: impl Iterator<Item = ImageUse<'r>>,
     now: UnixSeconds,
     patch: &mut Patch,
+    count: &mut impl FnMut(&Decision<'_>),
 ) {
-    for image in images.filter(|image| image.pull_policy != Some("Always")) {
-        if decide(scope, &Request { image: image.image, always: None, now }).needs_always {
+    for image in images {
+        let decision = decide(scope, &Request { image: image.image, always: None, now });
+        count(&decision);
+        if decision.needs_always && image.pull_policy != Some("Always") {
             patch.set_always(&image);
         }
     }

@@ -1,0 +1,249 @@
+//! The HTTP side of the webhooks: reads the body within its bounds, judges, answers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use futures::StreamExt;
+use tokio::sync::Semaphore;
+
+use super::review::{BODY_MAX, Review, ReviewError};
+use super::{answer, judge, review};
+use crate::domain::decision::Decision;
+use crate::domain::record::UnixSeconds;
+use crate::domain::snapshot::Snapshot;
+use crate::metrics::{Metrics, Webhook};
+
+/// Bodies up to this size are read without asking for room.
+const SMALL_BODY: usize = 64 * 1024;
+/// Room for larger bodies that are read at one time, in KiB: nine of the largest.
+const ROOM_KIB: usize = 64 * 1024;
+/// How long a body may take where the API server names no deadline; its own default.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the webhooks need.
+#[derive(Debug)]
+pub struct Admission {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    metrics: Arc<Metrics>,
+    room: Semaphore,
+}
+
+impl Admission {
+    /// Webhooks that decide by whatever `snapshot` holds at the time.
+    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { snapshot, metrics, room: Semaphore::new(ROOM_KIB) })
+    }
+}
+
+/// `POST /mutate` and `POST /validate`.
+pub fn router(admission: Arc<Admission>) -> Router {
+    let mutate = |state, query, headers, body| serve(Webhook::Mutate, state, query, headers, body);
+    let validate = |state, query, headers, body| serve(Webhook::Validate, state, query, headers, body);
+    Router::new().route("/mutate", post(mutate)).route("/validate", post(validate)).with_state(admission)
+}
+
+/// A request that is not answered with a review.
+struct Fault {
+    status: StatusCode,
+    /// The metric's label.
+    cause: &'static str,
+    message: String,
+}
+
+async fn serve(
+    webhook: Webhook,
+    State(admission): State<Arc<Admission>>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let start = Instant::now();
+    let outcome = match admission.read(&query, &headers, body).await {
+        Ok(bytes) => admission.answer(webhook, &bytes),
+        Err(fault) => Err(fault),
+    };
+    let response = outcome.map_or_else(
+        |fault| {
+            admission.metrics.admission.fault(webhook, fault.cause);
+            fault.into_response()
+        },
+        |json| ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+    );
+    admission.metrics.admission.took(webhook, start.elapsed().as_secs_f64());
+    response
+}
+
+impl Admission {
+    /// The body, within its size, the deadline and the room that all large bodies share.
+    async fn read(
+        &self,
+        query: &HashMap<String, String>,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Bytes, Fault> {
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > BODY_MAX) {
+            return Err(Fault::too_large());
+        }
+        let deadline = query.get("timeout").and_then(|text| duration(text)).unwrap_or(DEADLINE).min(DEADLINE);
+        let reading = async {
+            let _room = match announced {
+                Some(length) if length <= SMALL_BODY => None,
+                // Of unknown length: it may become the largest.
+                length => {
+                    let kib = u32::try_from(length.unwrap_or(BODY_MAX) / 1024).unwrap_or(u32::MAX);
+                    self.room.acquire_many(kib).await.ok()
+                }
+            };
+            collect(body).await
+        };
+        // The room is given back when the body is read: parsing borrows from it and takes milliseconds.
+        tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(Fault::slow()))
+    }
+
+    fn answer(&self, webhook: Webhook, body: &[u8]) -> Result<Vec<u8>, Fault> {
+        let review = match review::parse(body) {
+            Ok(review) => review,
+            Err(ReviewError { uid: Some(uid), message }) => {
+                self.metrics.admission.fault(webhook, "unreadable");
+                return Ok(answer::refused(&uid, &message));
+            }
+            Err(ReviewError { uid: None, message }) => {
+                return Err(Fault { status: StatusCode::BAD_REQUEST, cause: "unreadable", message });
+            }
+        };
+        let judged = match webhook {
+            Webhook::Mutate => self.mutate(&review),
+            Webhook::Validate => self.validate(&review),
+        };
+        Ok(judged.unwrap_or_else(|judge::Unjudgeable(message)| {
+            self.metrics.admission.fault(webhook, "unjudgeable");
+            answer::refused(&review.uid, &message)
+        }))
+    }
+
+    fn mutate(&self, review: &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable> {
+        let snapshot = self.snapshot.load();
+        let count = |decision: &Decision<'_>| {
+            self.metrics.admission.decided(Webhook::Mutate, review.operation, decision)
+        };
+        let patch = judge::mutate(&snapshot, review, now(), count)?;
+        if !patch.is_empty() {
+            self.metrics.admission.patched.inc();
+        }
+        Ok(answer::mutated(&review.uid, &patch))
+    }
+
+    fn validate(&self, review: &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable> {
+        let snapshot = self.snapshot.load();
+        let verdict = judge::judge(&snapshot, review, now())?;
+        for (_, decision) in &verdict.images {
+            self.metrics.admission.decided(Webhook::Validate, review.operation, decision);
+        }
+        Ok(answer::judged(&review.uid, &verdict))
+    }
+}
+
+async fn collect(body: Body) -> Result<Bytes, Fault> {
+    let mut stream = body.into_data_stream();
+    let mut next = async || stream.next().await.transpose().map_err(|error| Fault::broken(&error));
+    let Some(first) = next().await? else { return Ok(Bytes::new()) };
+    // Most reviews arrive in one piece, which is used as it is.
+    let Some(second) = next().await? else { return Ok(first) };
+    let mut whole = Vec::with_capacity(2 * (first.len() + second.len()));
+    whole.extend_from_slice(&first);
+    let mut piece = Some(second);
+    while let Some(bytes) = piece {
+        if whole.len() + bytes.len() > BODY_MAX {
+            return Err(Fault::too_large());
+        }
+        whole.extend_from_slice(&bytes);
+        piece = next().await?;
+    }
+    Ok(whole.into())
+}
+
+impl Fault {
+    fn too_large() -> Self {
+        let message =
+            format!("the review is over {} MiB, the most that pullgate reads", BODY_MAX / 1024 / 1024);
+        Self { status: StatusCode::PAYLOAD_TOO_LARGE, cause: "too_large", message }
+    }
+
+    fn slow() -> Self {
+        let message = "the review did not arrive within the request's time-out".to_owned();
+        Self { status: StatusCode::REQUEST_TIMEOUT, cause: "slow", message }
+    }
+
+    fn broken(error: &axum::Error) -> Self {
+        let message = format!("the review broke off: {error}");
+        Self { status: StatusCode::BAD_REQUEST, cause: "broken", message }
+    }
+}
+
+impl IntoResponse for Fault {
+    /// A `metav1.Status`: the API server takes everything that is not 2xx as a failed call, and shows its message.
+    fn into_response(self) -> Response {
+        let status = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "code": self.status.as_u16(), "reason": "BadRequest", "message": self.message,
+        });
+        (self.status, axum::Json(status)).into_response()
+    }
+}
+
+/// A Go duration as the API server writes time-outs: `10s`, `1m30s`, `500ms`.
+fn duration(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let amount: f64 = rest[..digits].parse().ok()?;
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| at + digits);
+        let unit = match &rest[digits..unit_end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return None,
+        };
+        total += Duration::try_from_secs_f64(amount * unit).ok()?;
+        rest = &rest[unit_end..];
+    }
+    Some(total).filter(|d| !d.is_zero())
+}
+
+fn now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_outs_are_read_as_the_api_server_writes_them() {
+        for (text, expected) in [
+            ("10s", Some(Duration::from_secs(10))),
+            ("1m30s", Some(Duration::from_secs(90))),
+            ("500ms", Some(Duration::from_millis(500))),
+            ("1.5s", Some(Duration::from_millis(1500))),
+            ("", None),
+            ("s", None),
+            ("10", None),
+            ("99999999999999999999h", None),
+        ] {
+            assert_eq!(duration(text), expected, "{text}");
+        }
+    }
+}
