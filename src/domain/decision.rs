@@ -195,7 +195,7 @@ fn by_space<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, id: RegistryId, now: Un
         scope
             .snapshot
             .public_max_age
-            .is_none_or(|limit| s.observed_at.is_some_and(|at| now.saturating_sub(at) <= limit))
+            .is_none_or(|limit| s.observed_at != 0 && now.saturating_sub(s.observed_at.into()) <= limit)
     };
     if public && space.is_some_and(believed) {
         return allowed(Reason::Public, false);

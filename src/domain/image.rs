@@ -72,17 +72,7 @@ impl<'a> ImageRef<'a> {
             return Err(ReferenceError::BareIdentifier);
         }
         let (domain, remainder) = split_domain(input);
-        // The reference implementation lower-cases up to the first colon, so `app@SHA256:…` fails here too.
-        let before_colon = remainder.split(':').next().unwrap_or_default();
-        if before_colon.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(ReferenceError::UpperCasePath);
-        }
-
-        let name_end = remainder.bytes().position(|b| b == b':' || b == b'@').unwrap_or(remainder.len());
-        let (name, suffix) = remainder.split_at(name_end);
-        if !is_path(name) {
-            return Err(ReferenceError::Path);
-        }
+        let (name, suffix) = remainder.split_at(path_end(remainder)?);
         let (tag, digest) = split_suffix(suffix)?;
 
         // The optional domain of the grammar is tried first; where it does not match, a lower-case first part
@@ -136,33 +126,24 @@ pub fn canonical_host(domain: &str) -> Cow<'_, str> {
 
 /// Whether `text` is a host with an optional port, as the grammar has it.
 pub fn is_domain(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, after)) => {
-                let valid =
-                    !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
-                if !valid {
-                    return false;
-                }
-                match after.strip_prefix(':') {
-                    Some(port) => return is_port(port),
-                    None => return after.is_empty(),
-                }
-            }
-            None => return false,
-        },
+    let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
         None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
+            Some((host, port)) => (is_host(host), Some(port)),
+            None => (is_host(text), None),
         },
+        Some(Some((address, after))) => {
+            let valid = !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
+            (valid && (after.is_empty() || after.starts_with(':')), after.strip_prefix(':'))
+        }
+        Some(None) => (false, None),
     };
-    port.is_none_or(is_port) && host.split('.').all(is_domain_label)
+    host && port.is_none_or(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Whether `text` is a repository path: segments of lower-case letters and digits, joined inside by `.`, `_`,
 /// `__` or any number of `-`.
 pub fn is_path(text: &str) -> bool {
-    text.split('/').all(is_path_segment)
+    path_end(text) == Ok(text.len())
 }
 
 /// `domain/rest` as the kubelet splits it, the default domain filled in.
@@ -176,7 +157,32 @@ fn split_domain(input: &str) -> (&str, &str) {
 
 fn looks_like_domain(first: &str) -> bool {
     // The reference compares with `strings.ToLower`, which knows Unicode; such hosts fail the grammar anyway.
-    first == "localhost" || first.chars().any(|c| c == '.' || c == ':' || c.is_uppercase())
+    let marks = |b: u8| matches!(b, b'.' | b':' | b'A'..=b'Z');
+    first.bytes().any(marks)
+        || first == "localhost"
+        || (!first.is_ascii() && first.chars().any(char::is_uppercase))
+}
+
+/// Where the repository path ends that `text` begins with: at `:`, `@` or its end.
+fn path_end(text: &str) -> Result<usize, ReferenceError> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        let start = at;
+        while at < bytes.len() && matches!(bytes[at], b'a'..=b'z' | b'0'..=b'9') {
+            at += 1;
+        }
+        let rest = &bytes[at..];
+        match rest {
+            [b'A'..=b'Z', ..] => return Err(ReferenceError::UpperCasePath),
+            _ if at == start => return Err(ReferenceError::Path),
+            [] | [b':' | b'@', ..] => return Ok(at),
+            [b'_', b'_', ..] => at += 2,
+            [b'/' | b'.' | b'_', ..] => at += 1,
+            [b'-', ..] => at += rest.iter().take_while(|b| **b == b'-').count(),
+            _ => return Err(ReferenceError::Path),
+        }
+    }
 }
 
 /// Tag and digest of what follows the name: `[:tag][@digest]`.
@@ -199,38 +205,21 @@ fn is_lower_hex(b: u8) -> bool {
     matches!(b, b'0'..=b'9' | b'a'..=b'f')
 }
 
-fn is_port(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn is_domain_label(label: &str) -> bool {
-    let bytes = label.as_bytes();
-    bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
-        && bytes.first().is_some_and(|b| *b != b'-')
-        && bytes.last().is_some_and(|b| *b != b'-')
-}
-
-fn is_path_segment(segment: &str) -> bool {
-    let bytes = segment.as_bytes();
-    let mut at = 0;
-    loop {
-        let start = at;
-        while at < bytes.len() && matches!(bytes[at], b'a'..=b'z' | b'0'..=b'9') {
-            at += 1;
-        }
-        if at == start {
+/// Labels of letters, digits and inner hyphens, joined by single dots.
+fn is_host(text: &str) -> bool {
+    let mut before = b'.';
+    for b in text.bytes() {
+        let fits = match b {
+            b'.' => before != b'.' && before != b'-',
+            b'-' => before != b'.',
+            _ => b.is_ascii_alphanumeric(),
+        };
+        if !fits {
             return false;
         }
-        if at == bytes.len() {
-            return true;
-        }
-        at += match &bytes[at..] {
-            [b'_', b'_', ..] => 2,
-            [b'.' | b'_', ..] => 1,
-            [b'-', ..] => bytes[at..].iter().take_while(|b| **b == b'-').count(),
-            _ => return false,
-        };
+        before = b;
     }
+    before != b'.' && before != b'-'
 }
 
 fn is_tag(text: &str) -> bool {

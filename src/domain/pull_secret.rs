@@ -50,8 +50,8 @@ impl Scope<'_> {
         let Some(workspace) = self.workspace.map(|w| &snapshot.workspaces[w as usize]) else {
             return entries;
         };
-        for space in workspace.spaces.iter().map(|s| &snapshot.spaces[*s as usize]) {
-            let registry = &snapshot.registries[space.registry as usize];
+        for (registry, path) in &workspace.spaces {
+            let registry = &snapshot.registries[*registry as usize];
             if !registry.has_credential {
                 continue;
             }
@@ -62,7 +62,7 @@ impl Scope<'_> {
                 }
             };
             for host in &registry.hosts {
-                entries.insert(key(host.as_str(), &space.path), credential.clone());
+                entries.insert(key(host.as_str(), path), credential.clone());
             }
         }
         for claim in &workspace.claims {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable, hash_table};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
@@ -30,13 +30,12 @@ pub struct Settings {
 /// Positions in the snapshot's tables; 32 bits keep the entries of 100,000 spaces small.
 pub(super) type RegistryId = u32;
 pub(super) type WorkspaceId = u32;
-pub(super) type SpaceId = u32;
 
 /// The index; see the module's text.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     pub(super) registries: Vec<RegistryEntry>,
-    pub(super) spaces: Vec<SpaceEntry>,
+    spaces: HashTable<SpaceEntry>,
     pub(super) workspaces: Vec<WorkspaceEntry>,
     pub(super) policies: Policies,
     pub(super) public_max_age: Option<UnixSeconds>,
@@ -44,7 +43,6 @@ pub struct Snapshot {
     pub(super) cluster_wide: Vec<RegistryId>,
     pub(super) hosts: Hosts,
     namespaces: HashMap<Name, NamespaceEntry>,
-    space_ids: HashTable<SpaceId>,
     hasher: DefaultHashBuilder,
 }
 
@@ -70,21 +68,24 @@ pub(super) enum Access {
     Workspace,
 }
 
+/// One cache line: looking up one of 100,000 spaces must not cost several trips to memory.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct SpaceEntry {
     pub path: Name,
-    pub registry: RegistryId,
-    pub visibility: Visibility,
-    pub observed_at: Option<UnixSeconds>,
     /// Sorted.
     pub bound: SmallVec<[WorkspaceId; 4]>,
+    pub registry: RegistryId,
+    /// Seconds since the epoch, 0: never; good until 2106.
+    pub observed_at: u32,
+    pub visibility: Visibility,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct WorkspaceEntry {
     pub name: Name,
-    /// Private spaces that are bound to it.
-    pub spaces: Vec<SpaceId>,
+    /// Private spaces that are bound to it, by registry and path.
+    pub spaces: Vec<(RegistryId, Name)>,
     /// What its own registries claim.
     pub claims: Vec<OwnClaim>,
     pub entitled: bool,
@@ -160,12 +161,7 @@ impl Snapshot {
     }
 
     pub(super) fn space(&self, registry: RegistryId, path: &str) -> Option<&SpaceEntry> {
-        let hash = self.hasher.hash_one((registry, path));
-        let is_it = |id: &SpaceId| {
-            let space = &self.spaces[*id as usize];
-            space.registry == registry && space.path == path
-        };
-        self.space_ids.find(hash, is_it).map(|id| &self.spaces[*id as usize])
+        self.spaces.find(self.hasher.hash_one((registry, path)), |space| space.is(registry, path))
     }
 
     fn add_workspaces<'r>(&mut self, records: &'r Records) -> Ids<'r, WorkspaceId> {
@@ -251,9 +247,9 @@ impl Snapshot {
         registry_ids: &Ids<'_, RegistryId>,
         workspace_ids: &Ids<'_, WorkspaceId>,
     ) {
-        self.spaces.reserve_exact(records.spaces.len());
         let hasher = self.hasher.clone();
         let hash_of = |space: &SpaceEntry| hasher.hash_one((space.registry, space.path.as_str()));
+        self.spaces.reserve(records.spaces.len(), hash_of);
         for space in records.spaces.values().filter_map(Entry::valid) {
             let Some(&registry) = registry_ids.get(&space.registry) else { continue };
             let mut bound: SmallVec<[WorkspaceId; 4]> = SmallVec::new();
@@ -262,53 +258,32 @@ impl Snapshot {
                 bound.sort_unstable();
                 bound.dedup();
             }
-            let entry = SpaceEntry {
-                path: space.path.clone(),
-                registry,
-                visibility: space.effective_visibility(),
-                observed_at: space.observed_at,
-                bound,
-            };
-            let hash = hash_of(&entry);
-            let twin = self.space_ids.find(hash, |id| {
-                let other = &self.spaces[*id as usize];
-                other.registry == entry.registry && other.path == entry.path
-            });
-            if let Some(&twin) = twin {
-                // Two records of one space: only what both grant.
-                let twin = &mut self.spaces[twin as usize];
-                twin.bound.retain(|w| entry.bound.contains(w));
-                if entry.visibility == Visibility::Private {
-                    twin.visibility = Visibility::Private;
-                }
-                twin.observed_at = twin.observed_at.min(entry.observed_at);
-                continue;
+            let observed_at = space.observed_at.map_or(0, |at| u32::try_from(at.max(0)).unwrap_or(u32::MAX));
+            let visibility = space.effective_visibility();
+            let entry = SpaceEntry { path: space.path.clone(), bound, registry, observed_at, visibility };
+            match self.spaces.entry(hash_of(&entry), |other| other.is(registry, &space.path), hash_of) {
+                hash_table::Entry::Vacant(place) => drop(place.insert(entry)),
+                hash_table::Entry::Occupied(mut twin) => twin.get_mut().narrow_to(&entry),
             }
-            let id = position(self.spaces.len());
-            self.spaces.push(entry);
-            let spaces = &self.spaces;
-            self.space_ids.insert_unique(hash, id, |id| hash_of(&spaces[*id as usize]));
         }
     }
 
     /// Notes for every workspace which credentials its namespaces are entitled to.
     fn note_entitlements(&mut self) {
-        for (id, space) in (0..).zip(&self.spaces) {
+        for space in &self.spaces {
             let registry = &self.registries[space.registry as usize];
             if space.visibility == Visibility::Private && registry.access == Access::Spaces {
                 for w in &space.bound {
-                    self.workspaces[*w as usize].spaces.push(id);
+                    let workspace = &mut self.workspaces[*w as usize];
+                    workspace.entitled |= registry.has_credential;
+                    workspace.spaces.push((space.registry, space.path.clone()));
                 }
             }
         }
         let registries = &self.registries;
         for workspace in &mut self.workspaces {
-            let spaces = &self.spaces;
-            workspace.entitled = workspace
-                .spaces
-                .iter()
-                .any(|s| registries[spaces[*s as usize].registry as usize].has_credential)
-                || workspace.claims.iter().any(|c| registries[c.registry as usize].has_credential);
+            workspace.entitled |=
+                workspace.claims.iter().any(|c| registries[c.registry as usize].has_credential);
             workspace.spaces.shrink_to_fit();
         }
     }
@@ -334,6 +309,21 @@ impl Snapshot {
             entries.push((name.clone(), NamespaceEntry { workspace, policy, exempt }));
         }
         self.namespaces = entries.into_iter().collect();
+    }
+}
+
+impl SpaceEntry {
+    fn is(&self, registry: RegistryId, path: &str) -> bool {
+        self.registry == registry && self.path == path
+    }
+
+    /// Two records of one space: only what both grant.
+    fn narrow_to(&mut self, twin: &Self) {
+        self.bound.retain(|w| twin.bound.contains(w));
+        self.observed_at = self.observed_at.min(twin.observed_at);
+        if twin.visibility == Visibility::Private {
+            self.visibility = Visibility::Private;
+        }
     }
 }
 
