@@ -2,7 +2,11 @@
 //! gives the pod the credentials for it.
 
 pub mod admission;
+pub mod controllers;
 pub mod domain;
+pub mod health;
+pub mod listener;
 pub mod metrics;
+pub mod runtime;
 pub mod store;
 pub mod tls;

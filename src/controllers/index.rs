@@ -1,0 +1,144 @@
+//! Follows the record store and publishes the snapshot that every decision reads.
+//!
+//! The last snapshot stays in force while the store is away; its age is a metric. A relist is collected beside
+//! the records in force and takes their place as a whole, so that no decision ever sees half a store.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::domain::record::Records;
+use crate::domain::snapshot::{Settings, Snapshot};
+use crate::metrics::Metrics;
+use crate::runtime::Pending;
+use crate::store::{Event, RecordStore, convert};
+use arc_swap::ArcSwap;
+use futures::StreamExt;
+
+/// How long changes are collected before the snapshot is built anew.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// How often the snapshot is marked as in step while nothing changes.
+const TICK: Duration = Duration::from_secs(5);
+
+/// What the index publishes.
+#[derive(Debug, Clone)]
+pub struct Published {
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The records that the snapshot was built from.
+    pub records: Arc<ArcSwap<Records>>,
+}
+
+impl Default for Published {
+    /// A snapshot of no records; not to be served before the first one is built.
+    fn default() -> Self {
+        Self {
+            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
+            records: Arc::new(ArcSwap::from_pointee(Records::default())),
+        }
+    }
+}
+
+/// Follows `store` for ever, on a thread of its own: neither copying nor indexing 100,000 records may hold up a
+/// thread that answers requests. `pending` is dropped with the first snapshot.
+pub async fn follow(
+    store: Arc<dyn RecordStore>,
+    settings: Settings,
+    published: Published,
+    metrics: Arc<Metrics>,
+    pending: Pending,
+) {
+    let index =
+        Index { settings, published, metrics, records: Arc::default(), relisted: None, in_step: false };
+    let runtime = tokio::runtime::Handle::current();
+    let ended = tokio::task::spawn_blocking(move || runtime.block_on(index.run(&*store, pending))).await;
+    if let Err(error) = ended {
+        tracing::error!(%error, "the index failed");
+    }
+}
+
+struct Index {
+    settings: Settings,
+    published: Published,
+    metrics: Arc<Metrics>,
+    /// In step with the store, at most a debounce ahead of what is published.
+    records: Arc<Records>,
+    /// Collects a relist that is under way.
+    relisted: Option<Records>,
+    in_step: bool,
+}
+
+impl Index {
+    async fn run(mut self, store: &dyn RecordStore, pending: Pending) {
+        let mut events = store.watch();
+        let mut pending = Some(pending);
+        let mut tick = tokio::time::interval(TICK);
+        let mut due: Option<tokio::time::Instant> = None;
+        loop {
+            let deadline = due.unwrap_or_else(|| tokio::time::Instant::now() + TICK);
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(deadline), if due.is_some() => {
+                    due = None;
+                    self.publish();
+                    pending.take();
+                }
+                event = events.next() => match event {
+                    None => return,
+                    Some(Ok(event)) => {
+                        if self.take(event) {
+                            due.get_or_insert_with(|| tokio::time::Instant::now() + DEBOUNCE);
+                        }
+                    }
+                    Some(Err(error)) => {
+                        self.in_step = false;
+                        self.metrics.store.failed("watch");
+                        tracing::error!(%error, "the record store cannot be followed; decisions go on from the last snapshot");
+                    }
+                },
+                _ = tick.tick(), if self.in_step => self.metrics.snapshot.synced_at.set(now()),
+            }
+        }
+    }
+
+    /// Takes in an event; whether the records in force changed by it.
+    fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::Restarted => {
+                self.in_step = false;
+                self.relisted = Some(Records::default());
+                return false;
+            }
+            Event::Synced => {
+                self.in_step = true;
+                let Some(records) = self.relisted.take() else { return false };
+                self.records = Arc::new(records);
+                return true;
+            }
+            Event::Put(document) => {
+                let record = convert::record(&document);
+                self.collecting().put(document.name, record);
+            }
+            Event::Deleted(kind, name) => self.collecting().remove(kind, &name),
+        }
+        self.relisted.is_none()
+    }
+
+    fn collecting(&mut self) -> &mut Records {
+        // Copies what is published once a burst of changes, and not again until the next is published.
+        self.relisted.as_mut().unwrap_or_else(|| Arc::make_mut(&mut self.records))
+    }
+
+    fn publish(&self) {
+        let start = Instant::now();
+        let snapshot = Snapshot::build(&self.records, &self.settings);
+        let metrics = &self.metrics.snapshot;
+        metrics.built(snapshot.size(), start.elapsed().as_secs_f64(), now());
+        metrics.synced_at.set(now());
+        metrics.invalid.set(i64::try_from(self.records.invalid()).unwrap_or(i64::MAX));
+        self.published.records.store(self.records.clone());
+        self.published.snapshot.store(Arc::new(snapshot));
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

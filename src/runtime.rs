@@ -1,0 +1,142 @@
+//! How the process lives: signals, readiness that is earned, tasks that must not end, and a drained shutdown.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum_server::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+/// What is still missing before the process may be sent requests.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeSet<&'static str>>>);
+
+/// A part that is not ready until it is dropped.
+#[derive(Debug)]
+pub struct Pending {
+    part: &'static str,
+    readiness: Readiness,
+}
+
+/// Name under which a shutdown makes the process not ready.
+const DRAINING: &str = "shutting down";
+
+impl Readiness {
+    /// Names a part that must become ready first.
+    pub fn wait_for(&self, part: &'static str) -> Pending {
+        self.change(|missing| missing.insert(part));
+        Pending { part, readiness: self.clone() }
+    }
+
+    /// The parts that are not ready; none: ready.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.change(|missing| missing.iter().copied().collect())
+    }
+
+    /// Never ready again: no new requests, please.
+    pub fn drain(&self) {
+        self.change(|missing| missing.insert(DRAINING));
+    }
+
+    fn change<T>(&self, with: impl FnOnce(&mut BTreeSet<&'static str>) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.readiness.change(|missing| missing.remove(self.part));
+    }
+}
+
+/// A task ended that had to go on, or a listener failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    #[error("{task} ended unexpectedly: {cause}")]
+    Ended { task: &'static str, cause: String },
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[from] std::io::Error),
+}
+
+/// The tasks and listeners of a process.
+#[derive(Debug, Default)]
+pub struct Runtime {
+    tasks: JoinSet<(&'static str, String)>,
+    listeners: Vec<Handle<SocketAddr>>,
+}
+
+impl Runtime {
+    /// Starts a task that must not end.
+    pub fn supervise(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            task.await;
+            (name, "it returned".to_owned())
+        });
+    }
+
+    /// Starts a listener, which ends with the handle that it is given.
+    pub fn listen<F, S>(&mut self, name: &'static str, serve: S)
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+        S: FnOnce(Handle<SocketAddr>) -> F,
+    {
+        let handle = Handle::new();
+        let serving = serve(handle.clone());
+        self.listeners.push(handle);
+        self.tasks.spawn(async move {
+            let cause = serving.await.map_or_else(|error| error.to_string(), |()| "it returned".to_owned());
+            (name, cause)
+        });
+    }
+
+    /// Runs until a signal or until a task ends. After a signal: not ready at once, `settle` for the load balancers
+    /// to notice, then no new connections, and up to `grace` for the open requests. A second signal ends at once.
+    ///
+    /// # Errors
+    /// A task ended, with its name.
+    pub async fn run(
+        mut self,
+        readiness: &Readiness,
+        settle: Duration,
+        grace: Duration,
+    ) -> Result<(), RuntimeError> {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut signalled = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        tokio::select! {
+            ended = self.tasks.join_next() => return Err(ended_early(ended)),
+            signal = signalled() => tracing::info!(signal, "shutting down; a second signal ends at once"),
+        }
+        readiness.drain();
+        let drained = async {
+            tokio::time::sleep(settle).await;
+            for listener in &self.listeners {
+                listener.graceful_shutdown(Some(grace));
+            }
+            while self.listeners.iter().any(|l| l.connection_count() > 0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(settle + grace, drained) => tracing::info!("all requests answered"),
+            signal = signalled() => tracing::warn!(signal, "ended at once"),
+        }
+        Ok(())
+    }
+}
+
+fn ended_early(ended: Option<Result<(&'static str, String), tokio::task::JoinError>>) -> RuntimeError {
+    match ended {
+        Some(Ok((task, cause))) => RuntimeError::Ended { task, cause },
+        Some(Err(panic)) => RuntimeError::Ended { task: "a task", cause: panic.to_string() },
+        None => RuntimeError::Ended { task: "the process", cause: "it has nothing to do".to_owned() },
+    }
+}
