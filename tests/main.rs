@@ -2,3 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod image_references;
+mod store_contract;
+mod store_embedded;
+mod store_refusals;
