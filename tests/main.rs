@@ -8,3 +8,6 @@ mod decisions;
 mod domain_purity;
 mod image_references;
 mod tls;
+mod store_contract;
+mod store_embedded;
+mod store_refusals;

@@ -1,6 +1,7 @@
 //! Where records live: one seam, [`RecordStore`], with an implementation a backend.
 
 pub mod convert;
+pub mod embedded;
 pub mod manifest;
 
 use async_trait::async_trait;
@@ -97,8 +98,8 @@ pub trait RecordStore: Send + Sync + 'static {
     /// Up to `limit` records of a kind whose names come after `after`, by name.
     async fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
 
-    /// Writes one record and what belongs to it in one step, durably before it returns. `version` and, for a
-    /// record that is there, `created` of the given document are ignored; the stored one is returned.
+    /// Writes one record and what belongs to it in one step, durably before it returns. `version` and `created` of
+    /// the given document are ignored; the stored one is returned.
     async fn put(
         &self,
         document: Document,
@@ -106,9 +107,18 @@ pub trait RecordStore: Send + Sync + 'static {
         credential: CredentialChange,
     ) -> Result<Document, StoreError>;
 
-    /// Removes a record at this version, and its credential.
+    /// Removes a record at this version, its credential, and the robot accounts that belong to it.
     async fn delete(&self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError>;
 
     /// A stored credential; `None` where there is none.
     async fn credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError>;
+
+    /// Stores or removes the robot account of a workspace on a registry. It goes with either record. Watchers see
+    /// nothing of it.
+    async fn set_robot(
+        &self,
+        registry: &str,
+        workspace: &str,
+        credential: Option<Credential>,
+    ) -> Result<(), StoreError>;
 }

@@ -1,0 +1,392 @@
+//! What every `RecordStore` promises. An implementation joins with one line at the end of this file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use pullgate::domain::pull_secret::CredentialId;
+use pullgate::domain::record::{Kind, Name, Record};
+use pullgate::store::{
+    Credential, CredentialChange, Document, Event, Precondition, RecordStore, StoreError, convert,
+};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+pub type Events = BoxStream<'static, Result<Event, StoreError>>;
+
+/// A store under test, and what must live as long as it does.
+pub struct Subject {
+    pub store: Arc<dyn RecordStore>,
+    pub _keep: Box<dyn std::any::Any + Send>,
+}
+
+pub fn document(kind: Kind, name: &str, spec: Value) -> Document {
+    Document { kind, name: name.into(), version: String::new(), created: 0, spec, status: Value::Null }
+}
+
+pub fn workspace(name: &str, namespaces: &[&str]) -> Document {
+    document(Kind::Workspace, name, json!({ "namespaces": namespaces }))
+}
+
+pub fn harbor(name: &str, host: &str) -> Document {
+    let spec = json!({ "type": "Harbor", "url": format!("https://{host}"), "credential": { "name": name } });
+    document(Kind::Registry, name, spec)
+}
+
+pub fn secret(username: &str, password: &str, audience: &str) -> Credential {
+    Credential { username: username.into(), password: password.into(), audience: audience.into() }
+}
+
+pub fn integration(registry: &str) -> CredentialId {
+    CredentialId::Integration { registry: registry.into() }
+}
+
+pub fn robot(registry: &str, workspace: &str) -> CredentialId {
+    CredentialId::Robot { registry: registry.into(), workspace: workspace.into() }
+}
+
+pub async fn create(store: &dyn RecordStore, document: Document) -> Document {
+    store.put(document, Precondition::Absent, CredentialChange::Keep).await.unwrap()
+}
+
+pub async fn update(store: &dyn RecordStore, document: Document) -> Result<Document, StoreError> {
+    let at = Precondition::Version(document.version.clone());
+    store.put(document, at, CredentialChange::Keep).await
+}
+
+/// The next event; a store that stays silent fails the test instead of hanging it.
+pub async fn next(events: &mut Events) -> Event {
+    tokio::time::timeout(Duration::from_secs(20), events.next()).await.unwrap().unwrap().unwrap()
+}
+
+/// What a watcher knows.
+#[derive(Default, Debug, PartialEq)]
+pub struct Seen(pub BTreeMap<(Kind, Name), Document>);
+
+impl Seen {
+    /// Takes one event in; whether it was `Synced`.
+    pub fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::Restarted => self.0.clear(),
+            Event::Synced => return true,
+            Event::Deleted(kind, name) => drop(self.0.remove(&(kind, name))),
+            Event::Put(document) => {
+                let before = self.0.insert((document.kind, document.name.clone()), document.clone());
+                // No promise about the text of versions in general: the contract is that changes come in order,
+                // and every store here counts.
+                if let Some(before) = before {
+                    let number = |document: &Document| document.version.parse::<u64>().unwrap();
+                    assert!(number(&before) <= number(&document), "{before:?} came before {document:?}");
+                }
+            }
+        }
+        false
+    }
+
+    pub async fn synced(events: &mut Events) -> Self {
+        assert_eq!(next(events).await, Event::Restarted);
+        let mut seen = Self::default();
+        while !seen.take(next(events).await) {}
+        seen
+    }
+
+    pub fn names(&self) -> Vec<&str> {
+        self.0.keys().map(|(_, name)| name.as_str()).collect()
+    }
+}
+
+pub async fn a_record_is_created_once(store: Arc<dyn RecordStore>) {
+    let given = Document { version: "77".into(), created: 5, ..workspace("a", &["one"]) };
+    let stored = create(&*store, given.clone()).await;
+    assert_eq!((&stored.spec, &stored.status), (&given.spec, &Value::Null));
+    assert!(stored.created > 1_700_000_000, "created is the store's clock, not {}", stored.created);
+    assert_eq!(store.get(Kind::Workspace, "a").await.unwrap(), Some(stored));
+
+    let again = store.put(workspace("a", &[]), Precondition::Absent, CredentialChange::Keep).await;
+    let error = again.unwrap_err();
+    assert!(matches!(&error, StoreError::Exists { kind: Kind::Workspace, name } if name == "a"), "{error}");
+    assert_eq!(error.to_string(), "a Workspace named a is there already");
+    assert_eq!(store.get(Kind::Workspace, "b").await.unwrap(), None);
+}
+
+pub async fn a_write_needs_the_version_that_was_read(store: Arc<dyn RecordStore>) {
+    let missing = update(&*store, Document { version: "1".into(), ..workspace("a", &[]) }).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+    let first = create(&*store, workspace("a", &["one"])).await;
+    let changed = Document { status: json!({ "members": [] }), created: 9, ..first.clone() };
+    let second = update(&*store, changed.clone()).await.unwrap();
+    assert_ne!(second.version, first.version);
+    assert_eq!(second, Document { version: second.version.clone(), created: first.created, ..changed });
+
+    let stale = update(&*store, first.clone()).await;
+    assert!(matches!(stale, Err(StoreError::Changed { .. })), "{stale:?}");
+    let stale = store.delete(Kind::Workspace, "a", &first.version).await;
+    assert!(matches!(stale, Err(StoreError::Changed { .. })), "{stale:?}");
+    assert_eq!(store.get(Kind::Workspace, "a").await.unwrap(), Some(second));
+}
+
+pub async fn concurrent_writers_lose_no_update(store: Arc<dyn RecordStore>) {
+    const WRITERS: u64 = 8;
+    const EACH: u64 = 20;
+    create(&*store, document(Kind::PullPolicy, "count", json!({ "n": 0 }))).await;
+    let writers = (0..WRITERS).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut done = 0;
+            while done < EACH {
+                let mut read = store.get(Kind::PullPolicy, "count").await.unwrap().unwrap();
+                read.spec["n"] = json!(read.spec["n"].as_u64().unwrap() + 1);
+                match update(&*store, read).await {
+                    Ok(_) => done += 1,
+                    Err(error) => assert!(matches!(error, StoreError::Changed { .. }), "{error}"),
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let read = store.get(Kind::PullPolicy, "count").await.unwrap().unwrap();
+    assert_eq!(read.spec["n"], json!(WRITERS * EACH));
+}
+
+pub async fn a_watcher_sees_everything_and_then_each_change_in_order(store: Arc<dyn RecordStore>) {
+    let a = create(&*store, workspace("a", &[])).await;
+    create(&*store, harbor("corp", "harbor.example.com")).await;
+    let mut events = store.watch();
+    let seen = Seen::synced(&mut events).await;
+    assert_eq!(seen.names(), ["corp", "a"]);
+
+    let b = create(&*store, workspace("b", &[])).await;
+    let a2 = update(&*store, a).await.unwrap();
+    store.delete(Kind::Workspace, "b", &b.version).await.unwrap();
+    let b2 = create(&*store, workspace("b", &["x"])).await;
+    for expected in
+        [Event::Put(b), Event::Put(a2), Event::Deleted(Kind::Workspace, "b".into()), Event::Put(b2)]
+    {
+        assert_eq!(next(&mut events).await, expected);
+    }
+}
+
+pub async fn a_watcher_that_starts_among_writes_misses_nothing(store: Arc<dyn RecordStore>) {
+    let writer = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for i in 0..200 {
+                let made = create(&*store, workspace(&format!("w{i:03}"), &[])).await;
+                match i % 4 {
+                    0 => store.delete(Kind::Workspace, &made.name, &made.version).await.unwrap(),
+                    1 => drop(update(&*store, made).await.unwrap()),
+                    _ => {}
+                }
+            }
+            create(&*store, workspace("zz-last", &[])).await;
+        })
+    };
+    let watchers = (0..6).map(|i| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(15 * i)).await;
+            let mut events = store.watch();
+            let mut seen = Seen::synced(&mut events).await;
+            while !seen.0.contains_key(&(Kind::Workspace, "zz-last".into())) {
+                seen.take(next(&mut events).await);
+            }
+            seen
+        })
+    });
+    let watchers: Vec<_> = watchers.collect();
+    writer.await.unwrap();
+    let listed = store.list(Kind::Workspace, None, 1000).await.unwrap();
+    assert_eq!((listed.items.len(), listed.more), (151, false));
+    let expected = Seen(listed.items.into_iter().map(|d| ((d.kind, d.name.clone()), d)).collect());
+    for watcher in watchers {
+        assert_eq!(watcher.await.unwrap(), expected);
+    }
+}
+
+pub async fn pages_give_every_name_once_in_order(store: Arc<dyn RecordStore>) {
+    let mut names: Vec<_> = (0..250).map(|i| format!("n{}", (i * 7919) % 10_007)).collect();
+    for name in &names {
+        create(&*store, workspace(name, &[])).await;
+    }
+    create(&*store, harbor("n-registry", "harbor.example.com")).await;
+    names.sort_unstable();
+    for limit in [1, 7, 100, 125, 250, 1000] {
+        let (mut paged, mut after): (Vec<String>, Option<String>) = (Vec::new(), None);
+        loop {
+            let page = store.list(Kind::Workspace, after.as_deref(), limit).await.unwrap();
+            assert!(page.items.len() <= limit);
+            paged.extend(page.items.iter().map(|document| document.name.to_string()));
+            after = paged.last().cloned();
+            if !page.more {
+                break;
+            }
+            assert_eq!(page.items.len(), limit, "a page that is not the last is full");
+        }
+        assert_eq!(paged, names, "pages of {limit}");
+    }
+    let beyond = store.list(Kind::Workspace, Some("o"), 10).await.unwrap();
+    assert!(beyond.items.is_empty() && !beyond.more);
+}
+
+pub async fn a_credential_is_set_kept_and_removed_with_its_record(store: Arc<dyn RecordStore>) {
+    let id = integration("corp");
+    assert!(store.credential(&id).await.unwrap().is_none());
+    let set = CredentialChange::Set(secret("robot", "pä\"ss\n1", "https://a harbor"));
+    let first = store.put(harbor("corp", "a.example"), Precondition::Absent, set).await.unwrap();
+    let read = store.credential(&id).await.unwrap().unwrap();
+    assert_eq!(
+        (&*read.username, read.password.expose_secret(), &*read.audience),
+        ("robot", "pä\"ss\n1", "https://a harbor")
+    );
+    assert!(!format!("{read:?}").contains("ss\\n1"), "Debug shows no password");
+
+    let second = update(&*store, first.clone()).await.unwrap();
+    assert_eq!(store.credential(&id).await.unwrap().unwrap().password.expose_secret(), "pä\"ss\n1");
+
+    // A write that is refused changes no credential either.
+    let stale = Precondition::Version(first.version.clone());
+    let set = CredentialChange::Set(secret("robot", "other", ""));
+    store.put(first, stale.clone(), set).await.unwrap_err();
+    store.put(second.clone(), stale, CredentialChange::Remove).await.unwrap_err();
+    assert_eq!(store.credential(&id).await.unwrap().unwrap().password.expose_secret(), "pä\"ss\n1");
+
+    let at = Precondition::Version(second.version.clone());
+    let set = CredentialChange::Set(secret("", "", "x"));
+    let third = store.put(second, at, set).await.unwrap();
+    assert_eq!(store.credential(&id).await.unwrap().unwrap().password.expose_secret(), "");
+    let at = Precondition::Version(third.version.clone());
+    store.put(third, at, CredentialChange::Remove).await.unwrap();
+    assert!(store.credential(&id).await.unwrap().is_none());
+}
+
+pub async fn a_credential_keeps_the_audience_it_was_given_for(store: Arc<dyn RecordStore>) {
+    let audience = |document: &Document| match convert::record(document) {
+        Record::Registry(entry) => entry.valid().unwrap().audience(),
+        other => panic!("{other:?}"),
+    };
+    let given = harbor("corp", "a.example");
+    let set = CredentialChange::Set(secret("robot", "pass", &audience(&given)));
+    let mut stored = store.put(given, Precondition::Absent, set).await.unwrap();
+    assert_eq!(store.credential(&integration("corp")).await.unwrap().unwrap().audience, audience(&stored));
+    stored.spec["url"] = json!("https://evil.example");
+    let moved = update(&*store, stored).await.unwrap();
+    let kept = store.credential(&integration("corp")).await.unwrap().unwrap();
+    assert_ne!(kept.audience, audience(&moved), "the credential is void for the new address");
+}
+
+pub async fn only_a_registry_takes_a_credential(store: Arc<dyn RecordStore>) {
+    let set = || CredentialChange::Set(secret("u", "hidden-word", ""));
+    store.put(harbor("same", "a.example"), Precondition::Absent, set()).await.unwrap();
+    let error = store.put(workspace("same", &[]), Precondition::Absent, set()).await.unwrap_err();
+    assert!(!error.to_string().contains("hidden-word"));
+    assert_eq!(store.get(Kind::Workspace, "same").await.unwrap(), None);
+}
+
+pub async fn a_deleted_record_takes_its_credentials_along(store: Arc<dyn RecordStore>) {
+    for registry in ["r1", "r2"] {
+        let set = CredentialChange::Set(secret("u", "p", ""));
+        store.put(harbor(registry, "a.example"), Precondition::Absent, set).await.unwrap();
+    }
+    for name in ["w1", "w2"] {
+        create(&*store, workspace(name, &[])).await;
+        for registry in ["r1", "r2"] {
+            store.set_robot(registry, name, Some(secret("robot", registry, ""))).await.unwrap();
+        }
+    }
+    let delete = async |kind, name: &str| {
+        let version = store.get(kind, name).await.unwrap().unwrap().version;
+        store.delete(kind, name, &version).await.unwrap();
+    };
+    let has = async |id| store.credential(&id).await.unwrap().is_some();
+
+    delete(Kind::Registry, "r1").await;
+    assert_eq!(store.get(Kind::Registry, "r1").await.unwrap(), None);
+    assert!(!has(integration("r1")).await && !has(robot("r1", "w1")).await && !has(robot("r1", "w2")).await);
+    assert!(has(integration("r2")).await && has(robot("r2", "w1")).await && has(robot("r2", "w2")).await);
+    delete(Kind::Workspace, "w1").await;
+    assert!(!has(robot("r2", "w1")).await);
+    assert!(has(integration("r2")).await && has(robot("r2", "w2")).await);
+
+    // Made again under its name, it starts without them.
+    create(&*store, harbor("r1", "a.example")).await;
+    assert!(!has(integration("r1")).await && !has(robot("r1", "w2")).await);
+    let missing = store.delete(Kind::Workspace, "w1", "1").await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+}
+
+pub async fn a_robot_belongs_to_records_that_are_there(store: Arc<dyn RecordStore>) {
+    create(&*store, harbor("r", "a.example")).await;
+    let missing = store.set_robot("r", "w", Some(secret("robot", "p", ""))).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { kind: Kind::Workspace, .. })), "{missing:?}");
+    create(&*store, workspace("w", &[])).await;
+    store.set_robot("r", "w", Some(secret("robot", "one", ""))).await.unwrap();
+    store.set_robot("r", "w", Some(secret("robot", "two", ""))).await.unwrap();
+    let read = store.credential(&robot("r", "w")).await.unwrap().unwrap();
+    assert_eq!(read.password.expose_secret(), "two");
+    assert!(store.credential(&integration("r")).await.unwrap().is_none());
+    store.set_robot("r", "w", None).await.unwrap();
+    store.set_robot("r", "w", None).await.unwrap();
+    assert!(store.credential(&robot("r", "w")).await.unwrap().is_none());
+}
+
+pub async fn kinds_do_not_touch_each_other(store: Arc<dyn RecordStore>) {
+    for kind in Kind::ALL {
+        create(&*store, document(kind, "same", json!({ "of": kind.as_str() }))).await;
+    }
+    let version = store.get(Kind::Workspace, "same").await.unwrap().unwrap().version;
+    store.delete(Kind::Workspace, "same", &version).await.unwrap();
+    for kind in Kind::ALL {
+        let page = store.list(kind, None, 10).await.unwrap();
+        let of: Vec<_> = page.items.iter().map(|document| document.spec["of"].as_str().unwrap()).collect();
+        if kind == Kind::Workspace {
+            assert!(of.is_empty());
+        } else {
+            assert_eq!(of, [kind.as_str()]);
+        }
+    }
+}
+
+pub async fn what_is_not_understood_is_kept(store: Arc<dyn RecordStore>) {
+    let spec = json!({ "fromTheFuture": [1, 2.5, null, { "deep": "ü" }], "type": "Quay" });
+    let stored = create(&*store, document(Kind::Registry, "odd", spec.clone())).await;
+    assert_eq!(stored.spec, spec);
+    assert_eq!(store.get(Kind::Registry, "odd").await.unwrap().unwrap().spec, spec);
+}
+
+/// Runs the whole contract on one implementation.
+macro_rules! contract {
+    ($implementation:ident, $subject:expr; $($case:ident),+ $(,)?) => {
+        mod $implementation {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    let subject: super::Subject = $subject.await;
+                    super::$case(subject.store.clone()).await;
+                }
+            )+
+        }
+    };
+    ($implementation:ident, $subject:expr) => {
+        contract!($implementation, $subject;
+            a_record_is_created_once,
+            a_write_needs_the_version_that_was_read,
+            concurrent_writers_lose_no_update,
+            a_watcher_sees_everything_and_then_each_change_in_order,
+            a_watcher_that_starts_among_writes_misses_nothing,
+            pages_give_every_name_once_in_order,
+            a_credential_is_set_kept_and_removed_with_its_record,
+            a_credential_keeps_the_audience_it_was_given_for,
+            only_a_registry_takes_a_credential,
+            a_deleted_record_takes_its_credentials_along,
+            a_robot_belongs_to_records_that_are_there,
+            kinds_do_not_touch_each_other,
+            what_is_not_understood_is_kept,
+        );
+    };
+}
+
+contract!(embedded, std::future::ready(crate::store_embedded::subject()));
