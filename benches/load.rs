@@ -83,9 +83,12 @@ fn main() -> ExitCode {
 /// All four handlers on one listener: the same TLS, the same HTTP, the same threads.
 async fn serve(directory: &Path, snapshot: Snapshot) -> SocketAddr {
     let names = vec!["127.0.0.1".to_owned()];
-    let certificate = Certificate::load(CertificateSource::SelfSigned { dir: directory.join("tls"), names }).unwrap();
-    let admission = Admission::new(Arc::new(ArcSwap::from_pointee(snapshot)), Arc::new(Metrics::new().unwrap()));
-    let handlers = Router::new().route("/bare", post(bare)).route("/typed", post(typed)).merge(router(admission));
+    let certificate =
+        Certificate::load(CertificateSource::SelfSigned { dir: directory.join("tls"), names }).unwrap();
+    let admission =
+        Admission::new(Arc::new(ArcSwap::from_pointee(snapshot)), Arc::new(Metrics::new().unwrap()));
+    let handlers =
+        Router::new().route("/bare", post(bare)).route("/typed", post(typed)).merge(router(admission));
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.address();
     tokio::spawn(listener.serve(handlers, Some(certificate.server_config()), axum_server::Handle::new()));
@@ -118,11 +121,13 @@ fn drive(address: SocketAddr, path: &str, review: &Path) -> f64 {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let field = |line: &str, before: &str| -> f64 {
-        let line = text.lines().find(|l| l.starts_with(line)).unwrap_or_else(|| panic!("no {line} in: {text}"));
+        let line =
+            text.lines().find(|l| l.starts_with(line)).unwrap_or_else(|| panic!("no {line} in: {text}"));
         let at = line.find(before).unwrap_or_else(|| panic!("no {before} in: {line}"));
         line[..at].trim_end().rsplit([' ', ',']).next().unwrap().parse().unwrap()
     };
-    let (good, failed, errored) = (field("status codes:", " 2xx"), field("requests:", " failed"), field("requests:", " errored"));
+    let (good, failed, errored) =
+        (field("status codes:", " 2xx"), field("requests:", " failed"), field("requests:", " errored"));
     assert!(good > 0.0 && failed == 0.0 && errored == 0.0, "not every request of {path} succeeded: {text}");
     field("finished in", " req/s")
 }

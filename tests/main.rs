@@ -7,7 +7,7 @@ mod decision_properties;
 mod decisions;
 mod domain_purity;
 mod image_references;
-mod tls;
 mod store_contract;
 mod store_embedded;
 mod store_refusals;
+mod tls;

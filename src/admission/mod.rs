@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod handlers;
 pub mod images;
+pub mod json;
 pub mod judge;
 pub mod patch;
 pub mod review;

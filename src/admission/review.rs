@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::images::Object;
+use super::json;
 
 /// The largest body that is read, in bytes: an object and its predecessor of 3 MiB each, and what surrounds them.
 pub const BODY_MAX: usize = 7 * 1024 * 1024;
@@ -107,7 +108,7 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
     let fault = |message: String| ReviewError { uid: uid_of(body), message };
     let text = std::str::from_utf8(body).map_err(|e| fault(format!("the body is not UTF-8: {e}")))?;
     let envelope: Envelope<'_> =
-        serde_json::from_str(text).map_err(|e| fault(format!("the body is not an AdmissionReview: {e}")))?;
+        json::from_str(text).map_err(|e| fault(format!("the body is not an AdmissionReview: {e}")))?;
     if envelope.kind != "AdmissionReview" || envelope.api_version != API_VERSION {
         let found = format!("{} {}", shown(&envelope.api_version), shown(&envelope.kind));
         return Err(fault(format!("expected {API_VERSION} AdmissionReview, found {found}")));
