@@ -2,7 +2,9 @@
 //! gives the pod the credentials for it.
 
 pub mod admission;
+pub mod cli;
 pub mod domain;
+pub mod manifests;
 pub mod metrics;
 pub mod store;
 pub mod tls;

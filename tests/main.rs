@@ -3,8 +3,10 @@
 
 mod support;
 
+mod check;
 mod decision_properties;
 mod decisions;
 mod domain_purity;
+mod image_cli;
 mod image_references;
 mod tls;

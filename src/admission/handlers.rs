@@ -134,7 +134,7 @@ impl Admission {
     fn mutate(&self, review: &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable> {
         let snapshot = self.snapshot.load();
         let count = |decision: &Decision<'_>| {
-            self.metrics.admission.decided(Webhook::Mutate, review.operation, decision)
+            self.metrics.admission.decided(Webhook::Mutate, review.operation, decision);
         };
         let patch = judge::mutate(&snapshot, review, now(), count)?;
         if !patch.is_empty() {

@@ -7,4 +7,5 @@ pub mod handlers;
 pub mod images;
 pub mod judge;
 pub mod patch;
+pub mod preview;
 pub mod review;

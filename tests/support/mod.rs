@@ -1,3 +1,4 @@
 //! What several subjects share.
 
+pub mod cli;
 pub mod records;
