@@ -70,3 +70,23 @@ pub fn preview<'r>(scope: &Scope<'r>, pod: Pod<'r>, now: UnixSeconds) -> Preview
         images: pod.images().map(judge).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_apart_by_group_and_version() {
+        for (api_version, kind, expected) in [
+            ("v1", "Pod", Makes::Pod),
+            ("v1", "Service", Makes::Nothing),
+            ("apps/v1", "Pod", Makes::Outdated("v1")),
+            ("apps/v1", "Deployment", Makes::Template(&["spec", "template"])),
+            ("apps/v1beta2", "Deployment", Makes::Outdated("apps/v1")),
+            ("batch/v1beta1", "CronJob", Makes::Outdated("batch/v1")),
+            ("batch.volcano.sh/v1alpha1", "Job", Makes::Nothing),
+        ] {
+            assert_eq!(makes(api_version, kind), expected, "{api_version} {kind}");
+        }
+    }
+}

@@ -32,7 +32,7 @@ Exit codes:
 
 Examples:
   pullgate image nginx:1.29 harbor.example.com/team-a/web@sha256:…
-  kubectl get pods -A -o jsonpath='{range .items[*].spec.containers[*]}{.image}{\"\\n\"}{end}' | pullgate image -")]
+  crictl images -o json | jq -r '.images[].repoTags[]' | pullgate image -")]
 pub struct Arguments {
     /// Image references, or - for standard input.
     #[arg(value_name = "REF", required = true)]

@@ -172,8 +172,8 @@ fn unroll(
     }
 }
 
-/// The parser's bounds, a document: those against aliases that multiply stay as they are, the others are raised to
-/// what a list of 100,000 records needs.
+/// The parser's bounds, a document: low where aliases multiply, which manifests have few of, and as high as a list of
+/// 100,000 records needs where they do not.
 fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -183,6 +183,10 @@ fn options() -> Options {
             max_documents: 1_000_000,
             // A run of commented lines in front of an entry.
             max_buffered_comment_events: 100_000,
+            max_recorded_anchor_events: 100_000,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 100_000,
         },
         duplicate_keys: DuplicateKeyPolicy::Error,
         // kubectl's reader merges, too.

@@ -207,3 +207,40 @@ impl<'de> Visitor<'de> for TreeVisitor {
 fn line(location: Location) -> u64 {
     location.line().max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TEXT: &str = "spec:\n  a:\n  - x: 1\n    y: [p,\n      q]\n  - ~\nlast: &l {k: v}\nalias: *l\n";
+
+    #[test]
+    fn a_path_leads_to_its_line_or_as_far_as_it_goes() {
+        let node: Node = serde_saphyr::from_str(TEXT).unwrap();
+        for (path, line) in [
+            ("spec", 1),
+            ("spec.a", 2),
+            ("spec.a[0].x", 3),
+            ("spec.a[0].y[1]", 5),
+            ("spec.a[1].x", 6),
+            ("spec.a[9].x", 2),
+            ("spec.b", 1),
+            ("alias", 8),
+            ("nothing", 1),
+            ("", 1),
+            (".", 1),
+        ] {
+            assert_eq!(node.line_at(path), line, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_content_is_what_json_would_hold() {
+        let node: Node = serde_saphyr::from_str(TEXT).unwrap();
+        let a = json!([{"x": 1, "y": ["p", "q"]}, null]);
+        let expected = json!({"spec": {"a": a}, "last": {"k": "v"}, "alias": {"k": "v"}});
+        assert_eq!(node.to_value(), expected);
+    }
+}
