@@ -1,3 +1,10 @@
 //! The thin binary: parse the command line, run, turn the outcome into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use pullgate::cli::{Cli, run};
+
+fn main() -> ExitCode {
+    run(Cli::parse())
+}

@@ -3,9 +3,11 @@
 
 mod support;
 
+mod check;
 mod decision_properties;
 mod decisions;
 mod domain_purity;
+mod image_cli;
 mod image_references;
 mod store_contract;
 mod store_embedded;

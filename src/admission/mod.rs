@@ -8,4 +8,5 @@ pub mod images;
 pub mod json;
 pub mod judge;
 pub mod patch;
+pub mod preview;
 pub mod review;

@@ -135,7 +135,7 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
 }
 
 /// A text of unknown length and content, fit for a message.
-pub(super) fn shown(text: &str) -> impl fmt::Display + '_ {
+pub(crate) fn shown(text: &str) -> impl fmt::Display + '_ {
     const LONGEST: usize = 256;
     fmt::from_fn(move |f| {
         for c in text.chars().take(LONGEST) {

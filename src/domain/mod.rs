@@ -4,6 +4,7 @@
 //! every rule can be tested with plain values, no cluster and no clock.
 
 pub mod decision;
+pub mod home;
 mod hosts;
 pub mod image;
 mod membership;

@@ -346,6 +346,11 @@ impl RegistryEntry {
         }
     }
 
+    /// Whether it has spaces.
+    pub(super) fn divided(&self) -> bool {
+        self.access == Access::Spaces
+    }
+
     /// An invalid record of the platform: its hosts stay managed, and its spaces as they were recorded.
     fn unreadable(name: &Name, hosts: SmallVec<[Host; 1]>) -> Self {
         Self {

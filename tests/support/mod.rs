@@ -1,4 +1,5 @@
 //! What several subjects share.
 
+pub mod cli;
 pub mod records;
 pub mod world;

@@ -1,0 +1,92 @@
+//! What admission would do to the pods of a manifest: both webhooks in one look, for `check`.
+
+use super::images::{ImageUse, Pod, PullSecrets};
+use crate::domain::decision::{Decision, Request, decide};
+use crate::domain::record::UnixSeconds;
+use crate::domain::snapshot::Scope;
+
+/// How a kind of object makes pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Makes {
+    /// It is one.
+    Pod,
+    /// From the template under this path.
+    Template(&'static [&'static str]),
+    /// Not at all, as far as admission is concerned.
+    Nothing,
+    /// Its kind makes pods, but clusters serve it under this version only.
+    Outdated(&'static str),
+}
+
+/// How the objects of a kind make pods; the kinds that the webhooks are registered for.
+pub fn makes(api_version: &str, kind: &str) -> Makes {
+    let (served, makes) = match kind {
+        "Pod" => ("v1", Makes::Pod),
+        "ReplicationController" => ("v1", Makes::Template(&["spec", "template"])),
+        "PodTemplate" => ("v1", Makes::Template(&["template"])),
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
+            ("apps/v1", Makes::Template(&["spec", "template"]))
+        }
+        "Job" => ("batch/v1", Makes::Template(&["spec", "template"])),
+        "CronJob" => ("batch/v1", Makes::Template(&["spec", "jobTemplate", "spec", "template"])),
+        _ => return Makes::Nothing,
+    };
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    match group {
+        _ if api_version == served => makes,
+        // `extensions/v1beta1` Deployments and the like; another group's Job is another thing.
+        "" | "apps" | "batch" | "extensions" => Makes::Outdated(served),
+        _ => Makes::Nothing,
+    }
+}
+
+/// What becomes of a pod.
+#[derive(Debug)]
+pub struct Preview<'r> {
+    /// The reference to pullgate's Secret is appended.
+    pub adds_pull_secret: bool,
+    pub images: Vec<ImagePreview<'r>>,
+}
+
+/// What becomes of one image of a pod.
+#[derive(Debug)]
+pub struct ImagePreview<'r> {
+    pub image: ImageUse<'r>,
+    /// The validating webhook's, after the mutating one did its part.
+    pub decision: Decision<'r>,
+    /// The pull policy is changed to `Always`.
+    pub sets_always: bool,
+}
+
+/// Judges a pod as it will be when the mutating webhook has seen it.
+pub fn preview<'r>(scope: &Scope<'r>, pod: Pod<'r>, now: UnixSeconds) -> Preview<'r> {
+    let judge = |image: ImageUse<'r>| {
+        let decision = decide(scope, &Request { image: image.image, always: None, now });
+        let sets_always = decision.needs_always && image.pull_policy != Some("Always");
+        ImagePreview { image, decision, sets_always }
+    };
+    Preview {
+        adds_pull_secret: scope.entitled() && !scope.exempt() && pod.pull_secrets() != PullSecrets::Present,
+        images: pod.images().map(judge).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_apart_by_group_and_version() {
+        for (api_version, kind, expected) in [
+            ("v1", "Pod", Makes::Pod),
+            ("v1", "Service", Makes::Nothing),
+            ("apps/v1", "Pod", Makes::Outdated("v1")),
+            ("apps/v1", "Deployment", Makes::Template(&["spec", "template"])),
+            ("apps/v1beta2", "Deployment", Makes::Outdated("apps/v1")),
+            ("batch/v1beta1", "CronJob", Makes::Outdated("batch/v1")),
+            ("batch.volcano.sh/v1alpha1", "Job", Makes::Nothing),
+        ] {
+            assert_eq!(makes(api_version, kind), expected, "{api_version} {kind}");
+        }
+    }
+}

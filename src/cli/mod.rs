@@ -1,0 +1,69 @@
+//! The command line: what it takes, which command runs, which exit code it ends with.
+//!
+//! Commands answer on standard output and complain on standard error. Exit codes: 0 all is well, 1 something is
+//! refused, 2 the input or the command line is at fault.
+
+mod check;
+mod explain;
+mod image;
+mod output;
+mod records;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The command line of pullgate.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pullgate",
+    version,
+    about = "Decides which images may be pulled where in a Kubernetes cluster",
+    long_about = "Decides, for every pod that enters a Kubernetes cluster, whether each of its images may be pulled \
+                  in that namespace, and gives the pod the credentials for it.",
+    after_help = "Exit codes: 0 all is well, 1 something is refused, 2 the input or the command line is at fault.",
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Arguments),
+    Explain(explain::Arguments),
+    Image(image::Arguments),
+}
+
+/// How a command ended that had nothing to complain about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Good,
+    /// The answer is a no.
+    Refused,
+}
+
+impl Outcome {
+    fn refused_if(refused: bool) -> Self {
+        if refused { Self::Refused } else { Self::Good }
+    }
+}
+
+/// Runs one command to its end.
+pub fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Check(arguments) => arguments.run(),
+        Command::Explain(arguments) => arguments.run(),
+        Command::Image(arguments) => arguments.run(),
+    };
+    match outcome {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Refused) => ExitCode::from(1),
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Writing for people and for pipes: colours where a terminal shows them, aligned columns, and no fuss when the
+//! reader of a pipe leaves.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+
+use crate::manifests::Faults;
+
+pub const BOLD: Style = Style::new().bold();
+pub const DIM: Style = Style::new().dimmed();
+pub const GREEN: Style = AnsiColor::Green.on_default();
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
+pub const CYAN: Style = AnsiColor::Cyan.on_default();
+pub const RED: Style = AnsiColor::Red.on_default().bold();
+
+/// Writes to standard output what people read; the colours go where it is no terminal, or `NO_COLOR` is set.
+pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::new(AutoStream::auto(io::stdout().lock()));
+    unless_closed(write(&mut out).and_then(|()| out.flush()))
+}
+
+/// Writes to standard output what programs read.
+pub fn print_plain(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    unless_closed(write(&mut out).and_then(|()| out.flush()))
+}
+
+/// Writes one value as indented JSON.
+pub fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
+    print_plain(|out| {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        out.write_all(b"\n")
+    })
+}
+
+/// `head` that has seen enough is no fault: the answer is the exit code's to give.
+fn unless_closed(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Tells what went wrong on standard error.
+pub fn complain(error: &anyhow::Error) {
+    let mut stderr = AutoStream::auto(io::stderr().lock());
+    // Faults of files start with the file, so that editors can follow them.
+    let prefix = if error.is::<Faults>() { String::new() } else { format!("{RED}error:{RED:#} ") };
+    // Nobody is left to tell where standard error is closed.
+    let _ = writeln!(stderr, "{prefix}{}", Printable(&format!("{error:#}")));
+}
+
+/// Text of unknown origin without what a terminal would obey.
+struct Printable<'t>(&'t str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() && c != '\n' { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
+        })
+    }
+}
+
+/// A cell of a table.
+pub struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    pub fn new(text: impl fmt::Display) -> Self {
+        Self::styled(text, Style::new())
+    }
+
+    pub fn styled(text: impl fmt::Display, style: Style) -> Self {
+        Self { text: text.to_string(), style }
+    }
+}
+
+/// Writes columns as wide as their widest cell, in characters.
+pub fn table(out: &mut dyn Write, head: &[&str], rows: &[Vec<Cell>]) -> io::Result<()> {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let head: Vec<Cell> = head.iter().map(|title| Cell::styled(title, BOLD)).collect();
+    for row in [&head].into_iter().chain(rows) {
+        let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or_default();
+        for (column, Cell { text, style }) in row.iter().enumerate().take(last + 1) {
+            write!(out, "{style}{text}{style:#}")?;
+            if column < last {
+                let gap = widths[column] - text.chars().count() + 2;
+                write!(out, "{:gap$}", "")?;
+            }
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
