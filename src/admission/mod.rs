@@ -8,3 +8,4 @@ pub mod images;
 pub mod judge;
 pub mod patch;
 pub mod review;
+mod strict;
