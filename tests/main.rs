@@ -6,5 +6,8 @@ mod support;
 mod decision_properties;
 mod decisions;
 mod domain_purity;
+mod https;
 mod image_references;
+mod pod_schema;
 mod tls;
+mod webhooks;
