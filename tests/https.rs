@@ -99,11 +99,17 @@ impl Server {
 
     /// No connection is left behind.
     async fn falls_silent(&self) {
+        self.falls_to(0).await;
+    }
+
+    /// So many connections are left, and soon.
+    async fn falls_to(&self, connections: usize) {
         let start = Instant::now();
-        while self.handle.connection_count() > 0 {
+        while self.handle.connection_count() > connections {
             assert!(start.elapsed() < PROMPT, "{} connections are left", self.handle.connection_count());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        assert_eq!(self.handle.connection_count(), connections);
     }
 }
 
