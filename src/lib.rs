@@ -2,12 +2,11 @@
 //! gives the pod the credentials for it.
 
 pub mod admission;
+pub mod cli;
 pub mod controllers;
 pub mod domain;
 pub mod health;
 pub mod listener;
-pub mod cli;
-pub mod domain;
 pub mod manifests;
 pub mod metrics;
 pub mod runtime;

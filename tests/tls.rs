@@ -102,7 +102,17 @@ fn serve(certificate: &Certificate) -> SocketAddr {
 }
 
 /// A client that trusts `ca` alone and opens a connection of its own.
-fn client(ca: &str, protocol: &[u8]) -> Client {
+pub(crate) fn client(ca: &str, protocol: &[u8]) -> Client {
+    Client::builder()
+        .tls_backend_preconfigured(trusting(ca, protocol))
+        .tls_info(true)
+        .no_proxy()
+        .build()
+        .unwrap()
+}
+
+/// A client's TLS that trusts `ca` alone.
+pub(crate) fn trusting(ca: &str, protocol: &[u8]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -111,7 +121,7 @@ fn client(ca: &str, protocol: &[u8]) -> Client {
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
-    Client::builder().tls_backend_preconfigured(config).tls_info(true).no_proxy().build().unwrap()
+    config
 }
 
 /// The certificate that the server showed on the connection of this answer.

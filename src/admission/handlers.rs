@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -25,6 +25,9 @@ use crate::metrics::{Metrics, Webhook};
 const SMALL_BODY: usize = 64 * 1024;
 /// Room for larger bodies that are read at one time, in KiB: nine of the largest.
 const ROOM_KIB: usize = 64 * 1024;
+/// How much of a body that is too large is read and dropped, in bytes, and for how long.
+const DISCARD_MAX: usize = 4 * BODY_MAX;
+const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// How long a body may take where the API server names no deadline; its own default.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -92,7 +95,7 @@ impl Admission {
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|length| length > BODY_MAX) {
-            return Err(Fault::too_large());
+            return Err(too_large(body.into_data_stream()).await);
         }
         let deadline = query.get("timeout").and_then(|text| duration(text)).unwrap_or(DEADLINE).min(DEADLINE);
         let reading = async {
@@ -104,7 +107,7 @@ impl Admission {
                     self.room.acquire_many(kib).await.ok()
                 }
             };
-            collect(body).await
+            collect(body, announced).await
         };
         // The room is given back when the body is read: parsing borrows from it and takes milliseconds.
         tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(Fault::slow()))
@@ -153,23 +156,40 @@ impl Admission {
     }
 }
 
-async fn collect(body: Body) -> Result<Bytes, Fault> {
+async fn collect(body: Body, announced: Option<usize>) -> Result<Bytes, Fault> {
     let mut stream = body.into_data_stream();
     let mut next = async || stream.next().await.transpose().map_err(|error| Fault::broken(&error));
     let Some(first) = next().await? else { return Ok(Bytes::new()) };
     // Most reviews arrive in one piece, which is used as it is.
-    let Some(second) = next().await? else { return Ok(first) };
-    let mut whole = Vec::with_capacity(2 * (first.len() + second.len()));
+    let Some(second) = next().await? else {
+        return if first.len() > BODY_MAX { Err(Fault::too_large()) } else { Ok(first) };
+    };
+    let mut whole = Vec::with_capacity(announced.unwrap_or_else(|| 2 * (first.len() + second.len())));
     whole.extend_from_slice(&first);
     let mut piece = Some(second);
     while let Some(bytes) = piece {
         if whole.len() + bytes.len() > BODY_MAX {
-            return Err(Fault::too_large());
+            drop(whole);
+            return Err(too_large(stream).await);
         }
         whole.extend_from_slice(&bytes);
         piece = next().await?;
     }
     Ok(whole.into())
+}
+
+/// Reads on for a moment: a client that is still writing when the connection is closed never gets to see the answer.
+async fn too_large(mut rest: BodyDataStream) -> Fault {
+    let discard = async {
+        let mut discarded = 0;
+        while let Some(Ok(bytes)) = rest.next().await
+            && discarded < DISCARD_MAX
+        {
+            discarded += bytes.len();
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIME, discard).await;
+    Fault::too_large()
 }
 
 impl Fault {
@@ -216,7 +236,7 @@ fn duration(text: &str) -> Option<Duration> {
             "ms" => 0.001,
             _ => return None,
         };
-        total += Duration::try_from_secs_f64(amount * unit).ok()?;
+        total = total.checked_add(Duration::try_from_secs_f64(amount * unit).ok()?)?;
         rest = &rest[unit_end..];
     }
     Some(total).filter(|d| !d.is_zero())
@@ -242,6 +262,7 @@ mod tests {
             ("s", None),
             ("10", None),
             ("99999999999999999999h", None),
+            ("5124095576030430h5124095576030430h", None),
         ] {
             assert_eq!(duration(text), expected, "{text}");
         }

@@ -4,27 +4,29 @@
 //! Kubernetes API that the build knows and fails when a field appears that is not read here.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::strict;
 use crate::domain::pull_secret::PULL_SECRET;
 
 /// A Pod, or a workload with a template for Pods; the few fields that matter, all absent in other objects.
 #[derive(Debug, Default, Deserialize)]
 pub struct Object<'a> {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::object")]
     metadata: Option<Metadata>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::object")]
     spec: Option<Spec<'a>>,
     /// `PodTemplate` has it at the top.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::object")]
     template: Option<Template<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Metadata {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::object")]
     annotations: Option<Annotations>,
 }
 
@@ -36,30 +38,30 @@ struct Annotations {
 
 #[derive(Debug, Deserialize)]
 struct Template<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::object")]
     spec: Option<Spec<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::objects")]
     init_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::objects")]
     containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::objects")]
     ephemeral_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::objects")]
     volumes: Option<Vec<Volume<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::objects")]
     image_pull_secrets: Option<Vec<SecretReference<'a>>>,
     #[serde(borrow, default)]
     node_name: Option<Cow<'a, str>>,
     /// Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, ReplicationController.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::object")]
     template: Option<Box<Template<'a>>>,
     /// `CronJob`.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::object")]
     job_template: Option<Box<Template<'a>>>,
 }
 
@@ -78,7 +80,7 @@ struct Container<'a> {
 struct Volume<'a> {
     #[serde(borrow, default)]
     name: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "strict::object")]
     image: Option<ImageVolume<'a>>,
 }
 
@@ -99,7 +101,7 @@ struct SecretReference<'a> {
 }
 
 /// A list of the pod's spec that names images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     InitContainer,
     Container,
@@ -131,6 +133,17 @@ pub struct ImageUse<'a> {
     pub image: &'a str,
     /// The pull policy; the API server fills it in before admission, so it is absent only in manifests.
     pub pull_policy: Option<&'a str>,
+}
+
+/// What a pod had before a change. Hashed: a pod may have thousands of containers, before and after.
+#[derive(Debug)]
+pub struct FormerImages<'a>(HashSet<(Place, &'a str, &'a str)>);
+
+impl FormerImages<'_> {
+    /// Whether the same image was there under the same name in the same list.
+    pub fn have(&self, image: &ImageUse<'_>) -> bool {
+        self.0.contains(&(image.place, image.name, image.image))
+    }
 }
 
 /// The part of an object that describes a pod.
@@ -190,10 +203,9 @@ impl<'a> Pod<'a> {
             .chain(volumes)
     }
 
-    /// Whether this pod has the same image under the same name in the same list. Lists are short, and only
-    /// updates ask.
-    pub fn has(self, wanted: &ImageUse<'_>) -> bool {
-        self.images().any(|u| u.place == wanted.place && u.name == wanted.name && u.image == wanted.image)
+    /// The images of a pod that is about to change.
+    pub fn former_images(self) -> FormerImages<'a> {
+        FormerImages(self.images().map(|u| (u.place, u.name, u.image)).collect())
     }
 
     /// The node that the pod is on.

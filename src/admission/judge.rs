@@ -57,12 +57,13 @@ pub fn judge<'r>(
         Subject::Template(pod) => (pod, None, VerdictKind::Template),
         Subject::NoImages => return Ok(Verdict { kind: VerdictKind::Pod, images: Vec::new() }),
     };
+    let old = old.map(Pod::former_images);
     let scope = snapshot.scope(&review.namespace);
     let exempt = kind == VerdictKind::Pod && review.is_mirror_of_a_node(pod);
     let verdict = |image: ImageUse<'r>| {
         let decision = if exempt {
             Decision::plain(Reason::Exempt)
-        } else if old.is_some_and(|old| old.has(&image)) {
+        } else if old.as_ref().is_some_and(|old| old.have(&image)) {
             Decision::plain(Reason::Unchanged)
         } else {
             // A template's pods still pass the mutating webhook, which sets what is missing.
@@ -95,7 +96,8 @@ pub fn mutate(
         }
         // Nothing but ephemeral containers can be added to a pod with a pull policy of its own.
         Subject::ChangedPod { pod, old } if review.sub_resource == EPHEMERAL_CONTAINERS => {
-            let new = pod.images().filter(|image| !old.has(image));
+            let old = old.former_images();
+            let new = pod.images().filter(|image| !old.have(image));
             always_where_needed(&scope, new, now, &mut patch, &mut count);
         }
         _ => {}

@@ -10,3 +10,4 @@ pub mod judge;
 pub mod patch;
 pub mod preview;
 pub mod review;
+mod strict;

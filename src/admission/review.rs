@@ -107,8 +107,9 @@ struct RawRequest<'a> {
 pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
     let fault = |message: String| ReviewError { uid: uid_of(body), message };
     let text = std::str::from_utf8(body).map_err(|e| fault(format!("the body is not UTF-8: {e}")))?;
-    let envelope: Envelope<'_> =
-        json::from_str(text).map_err(|e| fault(format!("the body is not an AdmissionReview: {e}")))?;
+    // The error may quote a text of the body, of any length.
+    let envelope: Envelope<'_> = json::from_str(text)
+        .map_err(|e| fault(format!("the body is not an AdmissionReview: {}", shown(&e.to_string()))))?;
     if envelope.kind != "AdmissionReview" || envelope.api_version != API_VERSION {
         let found = format!("{} {}", shown(&envelope.api_version), shown(&envelope.kind));
         return Err(fault(format!("expected {API_VERSION} AdmissionReview, found {found}")));

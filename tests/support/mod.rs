@@ -2,4 +2,5 @@
 
 pub mod cli;
 pub mod records;
+pub mod webhooks;
 pub mod world;
