@@ -153,9 +153,14 @@ pub(super) async fn store(mut call: Call) -> Answer {
     call.query(&[])?;
     let input = read("", &call.json().await?).map_err(ApiError::Invalid)?;
     change(call, |document, registry| {
+        let Some(registry) = registry else {
+            let message =
+                "the record is not valid, so it is not known whom a password may be shown to; mend it first";
+            return Err(ApiError::Conflict(vec![Problem::new("spec", message)]));
+        };
         let reference = json!({ "name": names::credential(&document.name) });
         set_reference(document, Some(reference));
-        CredentialChange::Set(input.for_registry(registry))
+        Ok(Some(CredentialChange::Set(input.for_registry(registry))))
     })
     .await
 }
@@ -165,31 +170,32 @@ pub(super) async fn forget(call: Call) -> Answer {
     call.caller.check_write_kind(Kind::Registry)?;
     call.query(&[])?;
     change(call, |document, _| {
+        let stored = has_reference(document);
         set_reference(document, None);
-        CredentialChange::Remove
+        Ok(stored.then_some(CredentialChange::Remove))
     })
     .await
 }
 
-async fn change(
-    call: Call,
-    edit: impl FnOnce(&mut Document, &Registry) -> CredentialChange + Send,
-) -> Answer {
+/// What a request does to a registry's record and its credential. `None` for an invalid record, and in return
+/// where there is nothing to do.
+type Edited = Result<Option<CredentialChange>, ApiError>;
+
+async fn change(call: Call, edit: impl FnOnce(&mut Document, Option<&Registry>) -> Edited + Send) -> Answer {
     let name = call.param("name");
     let if_match = IfMatch::read(&call.headers)?;
     let mut writer = call.state.writer().await?;
     let (current, record) = visible(writer.store(), &call.caller, Kind::Registry, name).await?;
     call.caller.check_write(name, &record)?;
     if_match.map_or(Ok(()), |m| m.check(&current.version))?;
-    let Record::Registry(Entry::Valid(registry)) = &record else {
-        let message =
-            "the record is not valid, so it is not known whom a password may be shown to; mend it first";
-        return Err(ApiError::Conflict(vec![Problem::new("spec", message)]));
+    let registry = match &record {
+        Record::Registry(entry) => entry.valid(),
+        _ => None,
     };
     // At the version that was judged: the address must not change between.
     let precondition = Precondition::Version(current.version.clone());
     let mut document = current;
-    let change = edit(&mut document, registry);
+    let Some(change) = edit(&mut document, registry)? else { return respond_empty(&document.version) };
     let stored = writer.put(document, precondition, change).await?;
     respond_empty(&stored.version)
 }

@@ -37,9 +37,8 @@ use error::ApiError;
 use explain::{ExplainAnswer, ExplainRequest};
 use manifest::{Incoming, Manifest};
 use namespaces::{NamespaceAccess, PullSecret};
-use page::List;
 use resources::{RESOURCES, Resource};
-use routes::{Operation, Routes};
+use routes::{Operation, Routes, Shape};
 use writer::View;
 
 use crate::domain::record::{Kind, Records};
@@ -118,27 +117,32 @@ fn records<S: ToSchema>(routes: Routes, resource: Resource) -> Routes {
     let operation = |method: Method, path: &str, verb: &str, summary: &str| {
         Operation::new(method, path, format!("{verb}{word}"), summary).tag(plural)
     };
-    let without: &[&str] = if kind == Kind::Registry { &[] } else { &["credential"] };
+    let record = || Shape::named::<Manifest<S>>(word);
+    let input = || {
+        let input = Shape::named::<Incoming<S>>(format!("{word}Input"));
+        if kind == Kind::Registry { input } else { input.without("credential") }
+    };
     let absent = &[StatusCode::NOT_FOUND];
     let conflict = &[StatusCode::CONFLICT];
 
     let list = operation(Method::GET, &collection, "list", "What the caller may see, by name")
         .query("limit", Type::Integer, "Items a page, 1 to 500; 100 when absent.")
         .query("cursor", Type::String, "The previous page's `next`.")
-        .answers::<List<Manifest<S>>>(StatusCode::OK, "A page", &[]);
+        .answers(StatusCode::OK, Shape::list_of::<Manifest<S>>(word), "A page", &[]);
     let create = operation(Method::POST, &collection, "create", "Create")
         .audited("create", word)
-        .takes_but::<Incoming<S>>(without)
-        .answers::<Manifest<S>>(StatusCode::CREATED, "Created", &["ETag", "Location"])
+        .takes(input())
+        .answers(StatusCode::CREATED, record(), "Created", &["ETag", "Location"])
         .fails(conflict);
     let read = operation(Method::GET, &one, "read", "Read one")
-        .answers::<Manifest<S>>(StatusCode::OK, "The record", &["ETag"])
+        .answers(StatusCode::OK, record(), "The record", &["ETag"])
+        .describes(Shape::of::<S>())
         .fails(absent);
     let replace = operation(Method::PUT, &one, "replace", "Replace the spec")
         .audited("replace", word)
         .if_match(true)
-        .takes_but::<Incoming<S>>(without)
-        .answers::<Manifest<S>>(StatusCode::OK, "Replaced", &["ETag"])
+        .takes(input())
+        .answers(StatusCode::OK, record(), "Replaced", &["ETag"])
         .fails(absent);
     let mut remove = operation(Method::DELETE, &one, "remove", "Remove")
         .audited("remove", word)
@@ -173,7 +177,7 @@ fn parts_of_records(routes: Routes) -> Routes {
                 .tag("registries")
                 .audited("store-credential", registry)
                 .if_match(false)
-                .takes::<credentials::CredentialInput>()
+                .takes(Shape::of::<credentials::CredentialInput>())
                 .answers_empty("Stored", etag)
                 .fails(absent)
                 .fails(conflict),
@@ -228,7 +232,7 @@ fn questions(routes: Routes) -> Routes {
             )
             .tag("namespaces")
             .query("reveal", Type::Boolean, "Show the passwords, to whom the tokens file grants it. Audited.")
-            .answers::<PullSecret>(StatusCode::OK, "Its entries", &[]),
+            .answers(StatusCode::OK, Shape::of::<PullSecret>(), "Its entries", &[]),
             namespaces::pull_secret,
         )
         .add(
@@ -239,7 +243,7 @@ fn questions(routes: Routes) -> Routes {
                 "What a namespace may pull beside what is public or unmanaged",
             )
             .tag("namespaces")
-            .answers::<NamespaceAccess>(StatusCode::OK, "Its spaces and registries", &[])
+            .answers(StatusCode::OK, Shape::of::<NamespaceAccess>(), "Its spaces and registries", &[])
             .fails(&[StatusCode::BAD_REQUEST]),
             namespaces::access,
         )
@@ -251,14 +255,14 @@ fn questions(routes: Routes) -> Routes {
                 "What would be decided for images, and why",
             )
             .tag("explain")
-            .takes::<ExplainRequest>()
-            .answers::<ExplainAnswer>(StatusCode::OK, "The decisions", &[]),
+            .takes(Shape::of::<ExplainRequest>())
+            .answers(StatusCode::OK, Shape::of::<ExplainAnswer>(), "The decisions", &[]),
             explain::explain,
         )
         .add_open(
             Operation::new(Method::GET, "/api/v1/openapi.json", "readOpenApi", "This document")
                 .tag("openapi")
-                .answers::<Value>(StatusCode::OK, "OpenAPI 3.1", &[]),
+                .answers(StatusCode::OK, Shape::named::<Value>("OpenApi"), "OpenAPI 3.1", &[]),
             get(|| async { Json(LazyLock::force(&DOCUMENT)).into_response() }),
         )
 }

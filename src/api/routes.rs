@@ -13,8 +13,8 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    Components, Content, Header, Info, ObjectBuilder, OpenApi, OpenApiBuilder, Paths, Ref, RefOr, Required,
-    ResponseBuilder,
+    Array, Components, Content, Header, Info, ObjectBuilder, OpenApi, OpenApiBuilder, Paths, Ref, RefOr,
+    Required, ResponseBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -22,6 +22,7 @@ use super::ApiState;
 use super::audit::Act;
 use super::call::{Answer, Call, serve};
 use super::error::{PROBLEM_JSON, ProblemDetails};
+use super::page::List;
 
 const JSON: &str = "application/json";
 /// Name of the security scheme in the document.
@@ -85,18 +86,14 @@ impl Operation {
     }
 
     /// Documents the body.
-    pub fn takes<T: ToSchema>(self) -> Self {
-        self.takes_but::<T>(&[])
-    }
-
-    /// Documents the body, as `T` without some of its properties.
-    pub fn takes_but<T: ToSchema>(mut self, without: &[&str]) -> Self {
+    pub fn takes(mut self, shape: Shape) -> Self {
         let body = RequestBodyBuilder::new()
-            .content(JSON, Content::new(Some(self.schema::<T>(without))))
+            .content(JSON, Content::new(Some(self.refer(shape))))
             .required(Some(Required::True));
         self.doc.request_body = Some(RefOr::T(body.build()));
         self.fails(&[
             StatusCode::BAD_REQUEST,
+            StatusCode::REQUEST_TIMEOUT,
             StatusCode::PAYLOAD_TOO_LARGE,
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -104,8 +101,8 @@ impl Operation {
     }
 
     /// Documents a success with a body.
-    pub fn answers<T: ToSchema>(mut self, status: StatusCode, description: &str, headers: &[&str]) -> Self {
-        let content = Content::new(Some(self.schema::<T>(&[])));
+    pub fn answers(mut self, status: StatusCode, shape: Shape, description: &str, headers: &[&str]) -> Self {
+        let content = Content::new(Some(self.refer(shape)));
         self.respond(status, ResponseBuilder::new().description(description).content(JSON, content), headers)
     }
 
@@ -125,7 +122,7 @@ impl Operation {
 
     /// Documents failures.
     pub fn fails(mut self, statuses: &[StatusCode]) -> Self {
-        let problem = self.schema::<ProblemDetails>(&[]);
+        let problem = self.refer(Shape::of::<ProblemDetails>());
         for status in statuses {
             let response = ResponseBuilder::new()
                 .description(status.canonical_reason().unwrap_or_default())
@@ -135,14 +132,56 @@ impl Operation {
         self
     }
 
-    fn schema<T: ToSchema>(&mut self, without: &[&str]) -> Ref {
-        T::schemas(&mut self.schemas);
-        let mut schema = <T as PartialSchema>::schema();
-        if let RefOr::T(Schema::Object(object)) = &mut schema {
-            object.properties.retain(|name, _| !without.contains(&name.as_str()));
+    /// Documents a type that others refer to: what is derived for a generic type leaves its parameter out.
+    pub fn describes(mut self, shape: Shape) -> Self {
+        self.refer(shape);
+        self
+    }
+
+    fn refer(&mut self, shape: Shape) -> Ref {
+        let reference = Ref::from_schema_name(&shape.name);
+        self.schemas.extend(shape.others);
+        self.schemas.push((shape.name, shape.schema));
+        reference
+    }
+}
+
+/// The schema of a Rust type, and its name in the document.
+pub(super) struct Shape {
+    name: String,
+    schema: RefOr<Schema>,
+    /// Schemas that it refers to.
+    others: Vec<(String, RefOr<Schema>)>,
+}
+
+impl Shape {
+    pub fn of<T: ToSchema>() -> Self {
+        Self::named::<T>(T::name())
+    }
+
+    /// For a generic type, whose own name is the same whatever its parameter.
+    pub fn named<T: ToSchema>(name: impl Into<String>) -> Self {
+        let mut others = Vec::new();
+        T::schemas(&mut others);
+        Self { name: name.into(), schema: <T as PartialSchema>::schema(), others }
+    }
+
+    /// A list of what is documented under another name.
+    pub fn list_of<T: ToSchema>(item: &str) -> Self {
+        let mut shape = Self::named::<List<T>>(format!("{item}List"));
+        shape.others.clear();
+        if let RefOr::T(Schema::Object(object)) = &mut shape.schema {
+            object.properties.insert("items".to_owned(), Array::new(Ref::from_schema_name(item)).into());
         }
-        self.schemas.push((T::name().into_owned(), schema));
-        Ref::from_schema_name(T::name())
+        shape
+    }
+
+    /// Leaves a property out.
+    pub fn without(mut self, property: &str) -> Self {
+        if let RefOr::T(Schema::Object(object)) = &mut self.schema {
+            object.properties.remove(property);
+        }
+        self
     }
 }
 

@@ -1,3 +1,5 @@
 //! What several subjects share.
 
+pub mod api;
+pub mod memory_store;
 pub mod records;
