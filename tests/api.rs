@@ -173,6 +173,34 @@ async fn a_broken_store_is_unavailable_and_tells_nothing() {
 }
 
 #[tokio::test]
+async fn a_panic_is_a_server_error_and_forgets_no_write() {
+    let api = Client::new();
+    api.store.lagging.store(true, Ordering::SeqCst);
+    api.store.panics.store(true, Ordering::SeqCst);
+    let failed = api.post("root", "/workspaces", workspace("c", &["c-prod"])).await.is(500);
+    assert!(!failed.text.contains("panic") && !failed.text.contains("records.db"), "{}", failed.text);
+    api.get("root", "/workspaces/c").await.is(200);
+    api.post("root", "/workspaces", workspace("d", &["c-prod"])).await.is(422).says("workspace c ");
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_leaves_nothing_half_done() {
+    let api = Client::populated().await;
+    for i in 0..5 {
+        let body = json!({"spec": {"registry": "corp", "path": format!("p{i}")}});
+        api.post("root", "/spaces", body).await.is(201);
+    }
+    let removal = api.delete("root", "/registries/corp?force=true", "*");
+    // Polled once and dropped: the server's task goes on.
+    assert!(futures::FutureExt::now_or_never(removal).is_none());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    api.get("root", "/registries/corp").await.is(404);
+    assert_eq!(api.get("root", "/spaces").await.json()["items"], json!([]));
+}
+
+#[tokio::test]
 async fn pages_show_every_record_once() {
     let api = Client::new();
     for i in 0..25 {

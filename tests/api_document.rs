@@ -1,4 +1,4 @@
-//! The OpenAPI document, and that it describes what is served.
+//! The `OpenAPI` document, and that it describes what is served.
 
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};

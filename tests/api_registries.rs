@@ -177,12 +177,22 @@ async fn a_credential_is_stored_and_forgotten_on_its_own() {
     assert!(api.store.stored_credential("corp").is_none());
     assert!(api.get("root", "/registries/corp").await.json()["spec"].get("credential").is_none());
     assert_eq!(api.delete("root", path, "").await.is(204).etag(), forgotten.etag());
-    // The rest of the record can still be changed, and the password comes back.
+    // The rest of the record can still be changed, but not into what never had one; and the password comes back.
     let current = api.get("root", "/registries/corp").await.json();
     api.put("root", "/registries/corp", "*", current).await.is(200);
+    let docker =
+        json!({"metadata": {"name": "plain"}, "spec": {"type": "Docker", "url": "https://plain.io"}});
+    let mut plain = api.post("root", "/registries", docker).await.is(201).json();
+    plain["spec"]["type"] = json!("Harbor");
+    api.put("root", "/registries/plain", "*", plain).await.is(422).names("credential");
     api.put("root", path, "", new).await.is(204);
     api.get("root", path).await.is(405);
     api.put("root", "/registries/none/credential", "", credential()).await.is(404);
     api.store.seed(Kind::Registry, "odd", json!({"type": "Docker", "url": "odd"}), Value::Null);
     api.put("root", "/registries/odd/credential", "", credential()).await.is(409);
+    // Taking a password away is never refused.
+    let odd = json!({"type": "Docker", "url": "odd", "credential": {"name": "registry-odd"}});
+    api.store.seed(Kind::Registry, "odd", odd, Value::Null);
+    api.delete("root", "/registries/odd/credential", "").await.is(204);
+    assert!(api.get("root", "/registries/odd").await.json()["spec"].get("credential").is_none());
 }

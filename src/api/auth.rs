@@ -220,7 +220,7 @@ impl Caller {
         if kind == Kind::Registry && self.role == Role::WorkspaceAdmin { Ok(()) } else { self.check_admin() }
     }
 
-    /// Refuses to write a record: everything is an Admin's, a workspace's registries are its WorkspaceAdmins'
+    /// Refuses to write a record: everything is an Admin's, a workspace's registries are its admins'
     /// too. The words are the same whether or not the workspace that `record` names exists.
     pub(super) fn check_write(&self, name: &str, record: &Record) -> Result<(), ApiError> {
         if self.is_admin() {

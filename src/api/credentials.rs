@@ -119,7 +119,7 @@ pub(super) async fn settle(
                 ));
             }
         }
-        (None, None) if !docker => {
+        (None, current) if !docker && current.is_none_or(|(_, old)| type_of(old) != Some(registry.kind)) => {
             let kind = if registry.kind == RegistryType::Harbor { "Harbor" } else { "Artifactory" };
             return Err(ApiError::invalid("credential", format!("{kind} needs user name and password")));
         }
@@ -131,11 +131,18 @@ pub(super) async fn settle(
     Ok(change)
 }
 
+fn type_of(record: &Record) -> Option<RegistryType> {
+    match record {
+        Record::Registry(Entry::Valid(registry)) => Some(registry.kind),
+        _ => None,
+    }
+}
+
 fn integration(registry: &str) -> CredentialId {
     CredentialId::Integration { registry: registry.into() }
 }
 
-fn has_reference(document: &Document) -> bool {
+pub(super) fn has_reference(document: &Document) -> bool {
     document.spec.get("credential").is_some_and(|reference| !reference.is_null())
 }
 

@@ -194,7 +194,7 @@ fn first_of(problems: &[Problem]) -> String {
     }
 }
 
-/// serde says "expected struct RegistrySpec"; callers know objects.
+/// serde names Rust types ("expected struct X"); callers know objects.
 fn without_type_names(message: &str) -> Cow<'_, str> {
     let Some((before, after)) = message.split_once("expected struct ") else { return message.into() };
     let rest = after.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');

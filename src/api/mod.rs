@@ -82,7 +82,7 @@ pub fn router(state: ApiState) -> Router {
         .with_state(Arc::new(state))
 }
 
-/// The API's description, OpenAPI 3.1.
+/// The API's description, `OpenAPI` 3.1.
 pub fn openapi() -> OpenApi {
     declare().into_document()
 }

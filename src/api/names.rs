@@ -46,5 +46,6 @@ fn is_inner(b: u8) -> bool {
 
 fn short_hash(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
-    digest.as_ref().iter().take(HASH / 2).map(|b| format!("{b:02x}")).collect()
+    let number = digest.as_ref().iter().take(HASH / 2).fold(0_u32, |n, b| n << 8 | u32::from(*b));
+    format!("{number:0HASH$x}")
 }

@@ -205,6 +205,7 @@ fn status_beside(current: &Document, old: &Record, new: &Document) -> Value {
             let open = if r.has_credential { r.declared_public } else { r.anonymous_pull != Some(false) };
             !open || r.owner != Owner::Platform
         }
+        Record::Registry(Entry::Invalid(_)) => credentials::has_reference(current),
         _ => false,
     };
     if closed { json!({ "anonymousPull": false }) } else { Value::Null }

@@ -1,4 +1,4 @@
-//! Routes and the OpenAPI document, from one declaration each: what is served is documented, and the other way
+//! Routes and the `OpenAPI` document, from one declaration each: what is served is documented, and the other way
 //! round.
 
 use std::sync::Arc;

@@ -91,28 +91,25 @@ impl Writer<'_> {
         credential: CredentialChange,
     ) -> Result<Document, StoreError> {
         let key = (document.kind, document.name.clone());
-        let outcome = self.store.put(document, precondition, credential).await;
-        if let Ok(stored) = &outcome {
-            Arc::make_mut(&mut self.view.records).put(key.1.clone(), convert::record(stored));
-        }
-        self.note(key, outcome.is_ok());
-        outcome
+        let noted = self.note(key);
+        let stored = self.store.put(document, precondition, credential).await?;
+        Arc::make_mut(&mut self.view.records).put(stored.name.clone(), convert::record(&stored));
+        self.view.base = noted;
+        Ok(stored)
     }
 
     pub async fn delete(&mut self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError> {
-        let outcome = self.store.delete(kind, name, version).await;
-        if outcome.is_ok() {
-            Arc::make_mut(&mut self.view.records).remove(kind, name);
-        }
-        self.note((kind, name.into()), outcome.is_ok());
-        outcome
+        let noted = self.note((kind, name.into()));
+        self.store.delete(kind, name, version).await?;
+        Arc::make_mut(&mut self.view.records).remove(kind, name);
+        self.view.base = noted;
+        Ok(())
     }
 
-    /// After a failure the store may or may not have written, or somebody else has: look before the next write.
-    fn note(&mut self, key: (Kind, Name), succeeded: bool) {
+    /// Before a write: where it fails, or never returns, the store may have written, or somebody else has. Then
+    /// `base` stays empty, and the next writer looks.
+    fn note(&mut self, key: (Kind, Name)) -> Option<Arc<Records>> {
         self.view.written.insert(key);
-        if !succeeded {
-            self.view.base = None;
-        }
+        self.view.base.take()
     }
 }

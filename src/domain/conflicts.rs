@@ -194,7 +194,7 @@ fn workspace_removal(records: &Records, name: &str) -> Vec<Problem> {
     bound.into_iter().chain(owned).map(|message| Problem::new("metadata.name", message)).collect()
 }
 
-fn first<'r, T>((name, _): (&'r Name, T)) -> &'r Name {
+fn first<T>((name, _): (&Name, T)) -> &Name {
     name
 }
 

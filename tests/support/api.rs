@@ -1,5 +1,6 @@
 //! A client of the management API's router, without sockets.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -27,7 +28,7 @@ tokens:
 ";
 
 pub fn sha256(text: &str) -> String {
-    digest(&SHA256, text.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |hex, b| format!("{hex}{b:02x}"))
 }
 
 pub fn tokens() -> Tokens {
@@ -113,7 +114,7 @@ impl Client {
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
-        self.seen.lock().unwrap().push_str(&format!("{:?} {text}\n", parts.headers));
+        writeln!(self.seen.lock().unwrap(), "{:?} {text}", parts.headers).unwrap();
         Reply { status: parts.status, headers: parts.headers, text }
     }
 

@@ -25,6 +25,8 @@ pub struct MemoryStore {
     pub lagging: AtomicBool,
     /// Everything fails while it is set.
     pub broken: AtomicBool,
+    /// The next write panics after it was done.
+    pub panics: AtomicBool,
 }
 
 #[derive(Default)]
@@ -150,6 +152,8 @@ impl RecordStore for MemoryStore {
         }
         inner.tell(&Event::Put(document.clone()));
         self.written(&inner);
+        drop(inner);
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "at /var/lib/pullgate/records.db");
         Ok(document)
     }
 
