@@ -196,3 +196,40 @@ async fn a_credential_is_stored_and_forgotten_on_its_own() {
     api.delete("root", "/registries/odd/credential", "").await.is(204);
     assert!(api.get("root", "/registries/odd").await.json()["spec"].get("credential").is_none());
 }
+
+#[tokio::test]
+async fn the_password_is_in_no_answer_and_no_log() {
+    let log = crate::api_document::Log::default();
+    let _guard = log.capture();
+    let api = Client::populated().await;
+    let credential = "/registries/corp/credential";
+    api.put("root", credential, "", json!({"username": "u", "password": PASSWORD})).await.is(204);
+    for bad in [
+        json!({"username": "a:b", "password": PASSWORD}),
+        json!({"username": "u", "password": [PASSWORD]}),
+        json!({"username": "u", "password": format!("{PASSWORD}\n")}),
+        json!({"username": "u", "password": PASSWORD, "passwort": PASSWORD}),
+        json!(PASSWORD),
+    ] {
+        api.put("root", credential, "", bad.clone()).await.is(422);
+        let mut registry = harbor("corp", "harbor.example.com");
+        registry["credential"] = bad;
+        api.put("root", "/registries/corp", "*", registry).await.is(422);
+    }
+    let mut registry = harbor("corp", "harbor.example.com");
+    registry["spec"]["credential"] = json!(PASSWORD);
+    api.put("root", "/registries/corp", "*", registry.clone()).await.is(422).names("spec.credential");
+    registry["spec"].as_object_mut().unwrap().remove("credential");
+    registry["spec"]["url"] = json!(format!("https://u:{PASSWORD}@harbor.example.com"));
+    api.put("root", "/registries/corp", "*", registry.clone()).await.is(422).names("spec.url");
+    registry["spec"]["url"] = json!(format!("https://u:{PASSWORD}@harbor example"));
+    api.put("root", "/registries/corp", "*", registry).await.is(422).names("spec.url");
+    api.get("root", "/registries").await.is(200);
+    api.get("root", "/namespaces/a-prod/pull-secret").await.is(200).says("harbor.example.com/v2/team-a/");
+    api.delete("root", credential, "").await.is(204);
+    assert!(!api.seen.lock().unwrap().contains(PASSWORD));
+    let logged = log.text();
+    assert!(logged.contains("store-credential") && !logged.contains(PASSWORD), "{logged}");
+    let encoded = "czNjcmV0";
+    assert!(!logged.contains(encoded) && !api.seen.lock().unwrap().contains(encoded));
+}
