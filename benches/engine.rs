@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[allow(dead_code)]
-#[path = "../tests/support/mod.rs"]
-mod support;
+#[path = "../tests/support/records.rs"]
+mod records;
+#[allow(dead_code)]
+#[path = "../tests/support/world.rs"]
+mod world;
 
 use std::hint::black_box;
 
@@ -12,7 +15,6 @@ use pullgate::admission::{answer, judge, review};
 use pullgate::domain::decision::{Request, decide};
 use pullgate::domain::image::ImageRef;
 use pullgate::domain::snapshot::{Settings, Snapshot};
-use support::world;
 
 fn references(c: &mut Criterion) {
     let mut group = c.benchmark_group("parse a reference");
@@ -32,7 +34,7 @@ fn reviews(c: &mut Criterion) {
         let body = world::review(size, "team-1-ns-1", "harbor.example.com/project-1/web:1");
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_with_input(BenchmarkId::new("parse", size), &body, |b, body| {
-            b.iter(|| review::parse(black_box(body)).unwrap())
+            b.iter(|| review::parse(black_box(body)).unwrap());
         });
         group.bench_with_input(BenchmarkId::new("parse, judge and answer", size), &body, |b, body| {
             b.iter(|| {

@@ -7,8 +7,11 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[allow(dead_code)]
-#[path = "../tests/support/mod.rs"]
-mod support;
+#[path = "../tests/support/records.rs"]
+mod records;
+#[allow(dead_code)]
+#[path = "../tests/support/world.rs"]
+mod world;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,7 +34,6 @@ use pullgate::domain::snapshot::{Settings, Snapshot};
 use pullgate::listener::Listener;
 use pullgate::metrics::Metrics;
 use pullgate::tls::{Certificate, CertificateSource};
-use support::world;
 
 const SPACES: usize = 100_000;
 const ROUNDS: usize = 5;
@@ -52,7 +54,8 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let snapshot = Snapshot::build(&world::world(SPACES), &Settings::default());
     eprintln!("{SPACES} spaces recorded and indexed in {:.1?}", start.elapsed());
-    let address = runtime.block_on(serve(directory.path(), snapshot));
+    let _threads = runtime.enter();
+    let address = serve(directory.path(), snapshot);
 
     let review = directory.path().join("review.json");
     let body = world::review(8_000, "team-1-ns-1", "harbor.example.com/project-1/web:1");
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
 }
 
 /// All four handlers on one listener: the same TLS, the same HTTP, the same threads.
-async fn serve(directory: &Path, snapshot: Snapshot) -> SocketAddr {
+fn serve(directory: &Path, snapshot: Snapshot) -> SocketAddr {
     let names = vec!["127.0.0.1".to_owned()];
     let certificate =
         Certificate::load(CertificateSource::SelfSigned { dir: directory.join("tls"), names }).unwrap();
@@ -95,9 +98,11 @@ async fn serve(directory: &Path, snapshot: Snapshot) -> SocketAddr {
     address
 }
 
+/// What the bare handler answers.
+const ANSWER: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"8096c8ed-61d7-4196-bb3f-00ea7117e913","allowed":true}}"#;
+
 async fn bare(body: Bytes) -> impl IntoResponse {
     std::hint::black_box(&body);
-    const ANSWER: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"8096c8ed-61d7-4196-bb3f-00ea7117e913","allowed":true}}"#;
     ([(CONTENT_TYPE, "application/json")], ANSWER)
 }
 

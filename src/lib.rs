@@ -2,13 +2,17 @@
 //! gives the pod the credentials for it.
 
 pub mod admission;
+pub mod api;
+pub mod app;
 pub mod cli;
+pub mod config;
 pub mod controllers;
 pub mod domain;
 pub mod health;
 pub mod listener;
 pub mod manifests;
 pub mod metrics;
+pub mod pull_secret;
 pub mod runtime;
 pub mod store;
 pub mod tls;

@@ -3,7 +3,13 @@
 
 mod support;
 
+mod api;
+mod api_document;
+mod api_questions;
+mod api_registries;
+mod api_roles;
 mod check;
+mod conflicts;
 mod decision_properties;
 mod decisions;
 mod domain_purity;

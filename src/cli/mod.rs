@@ -4,11 +4,14 @@
 //! refused, 2 the input or the command line is at fault.
 
 mod check;
+mod demo;
 mod explain;
 mod image;
+mod openapi;
 mod output;
 mod records;
 mod report;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -32,9 +35,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(Box<serve::Arguments>),
+    Demo(demo::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Image(image::Arguments),
+    Openapi(openapi::Arguments),
 }
 
 /// How a command ended that had nothing to complain about.
@@ -54,6 +60,9 @@ impl Outcome {
 /// Runs one command to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
+        Command::Serve(arguments) => arguments.run(),
+        Command::Demo(arguments) => arguments.run(),
+        Command::Openapi(arguments) => arguments.run(),
         Command::Check(arguments) => arguments.run(),
         Command::Explain(arguments) => arguments.run(),
         Command::Image(arguments) => arguments.run(),

@@ -3,6 +3,8 @@
 //! Nothing here may name kube, `k8s_openapi`, axum, reqwest or tokio (`tests/domain_purity.rs` holds this), so
 //! every rule can be tested with plain values, no cluster and no clock.
 
+pub mod access;
+pub mod conflicts;
 pub mod decision;
 pub mod home;
 mod hosts;

@@ -25,11 +25,6 @@ impl Scope<'_> {
             || self.workspace.is_some_and(|w| self.snapshot.workspaces[w as usize].entitled)
     }
 
-    /// Whether the namespace is never judged.
-    pub fn exempt(&self) -> bool {
-        self.exempt
-    }
-
     /// The workspace that the namespace belongs to.
     pub fn workspace(&self) -> Option<&str> {
         self.workspace.map(|w| self.snapshot.workspaces[w as usize].name.as_str())

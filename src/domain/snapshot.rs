@@ -35,7 +35,7 @@ pub(super) type WorkspaceId = u32;
 #[derive(Debug, Default)]
 pub struct Snapshot {
     pub(super) registries: Vec<RegistryEntry>,
-    spaces: HashTable<SpaceEntry>,
+    pub(super) spaces: HashTable<SpaceEntry>,
     pub(super) workspaces: Vec<WorkspaceEntry>,
     pub(super) policies: Policies,
     pub(super) public_max_age: Option<UnixSeconds>,

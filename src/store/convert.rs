@@ -251,7 +251,9 @@ fn host(text: &str) -> Result<Host, String> {
 }
 
 fn base_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+    // Not repeated to its author: somebody may have written a password into it.
+    let url = Url::parse(text)
+        .map_err(|error| format!("not a URL ({error}); write it as https://harbor.example.com"))?;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !bare {
         return Err("write scheme, host and port only, as https://harbor.example.com".to_owned());

@@ -1,6 +1,7 @@
 //! What several subjects share.
 
+pub mod api;
 pub mod cli;
+pub mod memory_store;
 pub mod records;
 pub mod webhooks;
-pub mod world;

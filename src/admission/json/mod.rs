@@ -326,7 +326,7 @@ mod tests {
         leaf.prop_recursive(6, 64, 6, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::btree_map(text, inner, 0..6).prop_map(|m| Value::from_iter(m)),
+                prop::collection::btree_map(text, inner, 0..6).prop_map(Value::from_iter),
             ]
         })
     }

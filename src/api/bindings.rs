@@ -1,0 +1,86 @@
+//! Adding and removing one binding of a space, so that nobody has to replace the list that others change too.
+
+use serde_json::{Value, json};
+
+use super::call::{Answer, Call};
+use super::error::ApiError;
+use super::manifest::respond_empty;
+use crate::domain::conflicts::conflicts;
+use crate::domain::record::{Kind, Problem};
+use crate::store::{CredentialChange, Document, Precondition, StoreError, convert};
+
+/// Attempts against writers outside of this process.
+const ATTEMPTS: usize = 8;
+
+/// Lets the namespaces of a workspace pull a space's images. Done twice, it is done.
+pub(super) async fn bind(call: Call) -> Answer {
+    change(call, true).await
+}
+
+/// Takes a binding away; one that is not there is no fault, nor is a workspace that is no more.
+pub(super) async fn unbind(call: Call) -> Answer {
+    change(call, false).await
+}
+
+async fn change(call: Call, wanted: bool) -> Answer {
+    call.caller.check_admin()?;
+    call.query(&[])?;
+    let (space, workspace) = (call.param("name"), call.param("workspace"));
+    let kind = Kind::RegistrySpace;
+    let mut writer = call.state.writer().await?;
+    for _ in 0..ATTEMPTS {
+        let current = writer.store().get(kind, space).await?.ok_or_else(|| ApiError::absent(kind, space))?;
+        if is_bound(&current, workspace) == wanted {
+            return respond_empty(&current.version);
+        }
+        let document = edited(&current, workspace, wanted);
+        if wanted {
+            // Taking access away is never refused, and what was wrong before is not this request's fault.
+            if !writer.records().workspaces.contains_key(workspace) {
+                return Err(ApiError::absent(Kind::Workspace, workspace));
+            }
+            let record = convert::parse(&document).map_err(ApiError::Invalid)?;
+            let mut problems = conflicts(writer.records(), space, &record);
+            let before = conflicts(writer.records(), space, &convert::record(&current));
+            problems.retain(|p| forbids_binding(p) || !before.contains(p));
+            if !problems.is_empty() {
+                return Err(ApiError::Invalid(problems));
+            }
+        }
+        let precondition = Precondition::Version(current.version);
+        match writer.put(document, precondition, CredentialChange::Keep).await {
+            Ok(stored) => return respond_empty(&stored.version),
+            Err(StoreError::Changed { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::Conflict(vec![Problem::new(
+        "spec.workspaces",
+        "others keep changing this space; try again",
+    )]))
+}
+
+/// A space that nothing may be bound to, whatever its list was before: its registry is a Docker one or gone.
+fn forbids_binding(problem: &Problem) -> bool {
+    problem.field == "spec.registry" || problem.field == "spec.workspaces"
+}
+
+fn is_bound(space: &Document, workspace: &str) -> bool {
+    bindings(space).any(|bound| bound == workspace)
+}
+
+fn bindings(space: &Document) -> impl Iterator<Item = &Value> {
+    space.spec.get("workspaces").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn edited(space: &Document, workspace: &str, bound: bool) -> Document {
+    let mut list: Vec<Value> = bindings(space).filter(|w| *w != workspace).cloned().collect();
+    if bound {
+        list.push(workspace.into());
+    }
+    let mut document = space.clone();
+    if let Some(spec) = document.spec.as_object_mut() {
+        spec.insert("workspaces".to_owned(), json!(list));
+    }
+    document
+}

@@ -1,0 +1,202 @@
+//! Errors as RFC 9457 problem details: what is wrong in words for the caller, and nothing of the inside.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::record::{Kind, Problem};
+use crate::store::StoreError;
+
+/// Media type of every error.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("a bearer token that this server knows is needed")]
+    Unauthenticated,
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("this resource does not have that method")]
+    MethodNotAllowed,
+    /// The body is no JSON.
+    #[error("{0}")]
+    Malformed(String),
+    /// Path, query or a header.
+    #[error("{0}")]
+    Parameter(Problem),
+    #[error("the body took too long to arrive")]
+    Timeout,
+    #[error("the body is larger than 1 MiB")]
+    TooLarge,
+    #[error("send the body as application/json")]
+    MediaType,
+    #[error("{}", first_of(.0))]
+    Invalid(Vec<Problem>),
+    #[error("{}", first_of(.0))]
+    Conflict(Vec<Problem>),
+    #[error("this write needs If-Match with the ETag of the version that it is based on")]
+    PreconditionRequired,
+    #[error("it was changed in the meantime; read it again")]
+    Changed,
+    /// The text is for the log alone.
+    #[error("the store is not available")]
+    Unavailable(String),
+    #[error("the server failed; its log says why")]
+    Internal(String),
+}
+
+/// A problem detail (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemDetails {
+    /// Identifies the kind of problem.
+    #[schema(example = "urn:pullgate:problem:invalid")]
+    r#type: String,
+    /// The kind of problem in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong with this request, and what to do.
+    detail: String,
+    /// The fields at fault.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+}
+
+/// A fault of one field.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Path of the field, as `spec.imageHosts[0]`, or the name of a parameter or header.
+    field: String,
+    message: String,
+}
+
+impl ApiError {
+    /// There is none, or none that the caller may know of: the two read the same.
+    pub(super) fn absent(kind: Kind, name: &str) -> Self {
+        Self::NotFound(format!("there is no {} named {name}", kind.as_str()))
+    }
+
+    /// One fault of a request's body.
+    pub(super) fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Problem::new(field, message)])
+    }
+
+    /// One fault of a request's path, query or headers.
+    pub(super) fn parameter(name: &str, message: impl Into<String>) -> Self {
+        Self::Parameter(Problem::new(name, message))
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.kind().0
+    }
+
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
+            }
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Not JSON"),
+            Self::Parameter(_) => (StatusCode::BAD_REQUEST, "bad-parameter", "Bad parameter"),
+            Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "Timed out"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
+            Self::MediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
+            }
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid content"),
+            Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "In conflict with what is there"),
+            Self::PreconditionRequired => {
+                (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "If-Match is needed")
+            }
+            Self::Changed => (StatusCode::PRECONDITION_FAILED, "changed", "Changed in the meantime"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Server error"),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { kind, name } => Self::absent(kind, &name),
+            StoreError::Exists { .. } => {
+                Self::Conflict(vec![Problem::new("metadata.name", error.to_string())])
+            }
+            StoreError::Changed { .. } => Self::Changed,
+            StoreError::Unavailable(inside) => Self::Unavailable(inside),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if let Self::Unavailable(inside) | Self::Internal(inside) = &self {
+            tracing::error!(error = inside.as_str(), "a request of the management API failed");
+        }
+        let (status, slug, title) = self.kind();
+        let detail = self.to_string();
+        let errors = match self {
+            Self::Invalid(problems) | Self::Conflict(problems) => problems,
+            Self::Parameter(problem) => vec![problem],
+            _ => Vec::new(),
+        };
+        let body = ProblemDetails {
+            r#type: format!("urn:pullgate:problem:{slug}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail,
+            errors: errors.into_iter().map(FieldError::from).collect(),
+        };
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pullgate\""));
+        }
+        response
+    }
+}
+
+impl From<Problem> for FieldError {
+    fn from(Problem { field, message }: Problem) -> Self {
+        // serde names a missing field in its message only, and an unknown one of the outermost object too.
+        let named = ["missing field `", "unknown field `"]
+            .iter()
+            .find_map(|start| message.strip_prefix(start)?.split_once('`'))
+            .map(|(name, _)| name);
+        let field = match named {
+            Some(name) if field.is_empty() || field == "." => name.to_owned(),
+            Some(name) if field.rsplit('.').next() != Some(name) => format!("{field}.{name}"),
+            _ => field,
+        };
+        Self { field, message: without_type_names(&message).into_owned() }
+    }
+}
+
+fn first_of(problems: &[Problem]) -> String {
+    match problems {
+        [] => "the content is not valid".to_owned(),
+        [only] => {
+            let FieldError { field, message } = only.clone().into();
+            format!("{field}: {message}")
+        }
+        [_, rest @ ..] => format!("{} (and {} more)", first_of(&problems[..1]), rest.len()),
+    }
+}
+
+/// serde names Rust types ("expected struct X"); callers know objects.
+fn without_type_names(message: &str) -> Cow<'_, str> {
+    let Some((before, after)) = message.split_once("expected struct ") else { return message.into() };
+    let rest = after.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+    format!("{before}expected an object{rest}").into()
+}

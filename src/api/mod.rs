@@ -1,0 +1,271 @@
+//! The management API: registries, spaces, workspaces and policies, who may pull what, and why.
+//!
+//! Owns the wire form, the roles and the order of writes. It decides nothing (that is [`crate::domain`]), stores
+//! nothing itself ([`RecordStore`]) and never shows a password, but for pull secrets to whom the tokens file
+//! grants it.
+
+mod audit;
+pub mod auth;
+mod bindings;
+mod call;
+mod credentials;
+pub mod error;
+mod explain;
+mod manifest;
+mod names;
+mod namespaces;
+pub mod page;
+mod resources;
+mod routes;
+pub mod tokens_file;
+mod writer;
+
+use std::sync::{Arc, LazyLock};
+
+use arc_swap::ArcSwap;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::schema::Type;
+
+use auth::Tokens;
+use error::ApiError;
+use explain::{ExplainAnswer, ExplainRequest};
+use manifest::{Incoming, Manifest};
+use namespaces::{NamespaceAccess, PullSecret};
+use resources::{RESOURCES, Resource};
+use routes::{Operation, Routes, Shape};
+use writer::View;
+
+use crate::domain::record::{Kind, Records};
+use crate::domain::snapshot::Snapshot;
+use crate::store::RecordStore;
+use crate::store::manifest::{PullPolicySpec, RegistrySpec, SpaceSpec, WorkspaceSpec};
+
+/// What the API serves from.
+pub struct ApiState {
+    store: Arc<dyn RecordStore>,
+    /// The records that the index last published; may lag behind the store, see `writer`.
+    records: Arc<ArcSwap<Records>>,
+    /// The snapshot that the webhooks decide with.
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    tokens: Arc<ArcSwap<Tokens>>,
+    /// Writes go one after the other. Reads take no lock.
+    view: Mutex<View>,
+}
+
+impl ApiState {
+    /// `records` and `snapshot` are published by the index, `tokens` by whoever watches the tokens file.
+    pub fn new(
+        store: Arc<dyn RecordStore>,
+        records: Arc<ArcSwap<Records>>,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        tokens: Arc<ArcSwap<Tokens>>,
+    ) -> Self {
+        Self { store, records, snapshot, tokens, view: Mutex::default() }
+    }
+}
+
+/// The API's routes; TLS and sockets are for the caller.
+pub fn router(state: ApiState) -> Router {
+    declare()
+        .into_router()
+        .fallback(|| async {
+            ApiError::NotFound("there is nothing here; see /api/v1/openapi.json".to_owned())
+        })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(middleware::map_response(guard))
+        .with_state(Arc::new(state))
+}
+
+/// The API's description, `OpenAPI` 3.1.
+pub fn openapi() -> OpenApi {
+    declare().into_document()
+}
+
+/// Nobody keeps or reinterprets an answer.
+async fn guard(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn declare() -> Routes {
+    let mut routes = Routes::new();
+    for resource in RESOURCES {
+        routes = match resource.kind {
+            Kind::Registry => records::<RegistrySpec>(routes, resource),
+            Kind::RegistrySpace => records::<SpaceSpec>(routes, resource),
+            Kind::Workspace => records::<WorkspaceSpec>(routes, resource),
+            Kind::PullPolicy => records::<PullPolicySpec>(routes, resource),
+        };
+    }
+    questions(parts_of_records(routes))
+}
+
+/// The five operations of a kind of record.
+fn records<S: ToSchema>(routes: Routes, resource: Resource) -> Routes {
+    let Resource { kind, plural } = resource;
+    let word = kind.as_str();
+    let collection = format!("/api/v1/{plural}");
+    let one = format!("{collection}/{{name}}");
+    let operation = |method: Method, path: &str, verb: &str, summary: &str| {
+        Operation::new(method, path, format!("{verb}{word}"), summary).tag(plural)
+    };
+    let record = || Shape::named::<Manifest<S>>(word);
+    let input = || {
+        let input = Shape::named::<Incoming<S>>(format!("{word}Input"));
+        if kind == Kind::Registry { input } else { input.without("credential") }
+    };
+    let absent = &[StatusCode::NOT_FOUND];
+    let conflict = &[StatusCode::CONFLICT];
+
+    let list = operation(Method::GET, &collection, "list", "What the caller may see, by name")
+        .query("limit", Type::Integer, "Items a page, 1 to 500; 100 when absent.")
+        .query("cursor", Type::String, "The previous page's `next`.")
+        .answers(StatusCode::OK, Shape::list_of::<Manifest<S>>(word), "A page", &[]);
+    let create = operation(Method::POST, &collection, "create", "Create")
+        .audited("create", word)
+        .takes(input())
+        .answers(StatusCode::CREATED, record(), "Created", &["ETag", "Location"])
+        .fails(conflict);
+    let read = operation(Method::GET, &one, "read", "Read one")
+        .answers(StatusCode::OK, record(), "The record", &["ETag"])
+        .describes(Shape::of::<S>())
+        .fails(absent);
+    let replace = operation(Method::PUT, &one, "replace", "Replace the spec")
+        .audited("replace", word)
+        .if_match(true)
+        .takes(input())
+        .answers(StatusCode::OK, record(), "Replaced", &["ETag"])
+        .fails(absent);
+    let mut remove = operation(Method::DELETE, &one, "remove", "Remove")
+        .audited("remove", word)
+        .if_match(true)
+        .answers_empty("Removed", &[])
+        .fails(absent)
+        .fails(conflict);
+    if kind == Kind::Registry {
+        remove =
+            remove.query("force", Type::Boolean, "Also where its spaces are bound: they are removed first.");
+    }
+    routes
+        .add(list, move |call| resources::list(kind, call))
+        .add(create, move |call| resources::create(resource, call))
+        .add(read, move |call| resources::read(kind, call))
+        .add(replace, move |call| resources::replace(kind, call))
+        .add(remove, move |call| resources::remove(kind, call))
+}
+
+/// Credentials and bindings.
+fn parts_of_records(routes: Routes) -> Routes {
+    let credential = "/api/v1/registries/{name}/credential";
+    let binding = "/api/v1/spaces/{name}/bindings/{workspace}";
+    let absent = &[StatusCode::NOT_FOUND];
+    let conflict = &[StatusCode::CONFLICT];
+    let etag = &["ETag"];
+    let registry = Kind::Registry.as_str();
+    let space = Kind::RegistrySpace.as_str();
+    routes
+        .add(
+            Operation::new(Method::PUT, credential, "storeCredential", "Store user name and password")
+                .tag("registries")
+                .audited("store-credential", registry)
+                .if_match(false)
+                .takes(Shape::of::<credentials::CredentialInput>())
+                .answers_empty("Stored", etag)
+                .fails(absent)
+                .fails(conflict),
+            credentials::store,
+        )
+        .add(
+            Operation::new(Method::DELETE, credential, "forgetCredential", "Forget user name and password")
+                .tag("registries")
+                .audited("forget-credential", registry)
+                .if_match(false)
+                .answers_empty("Forgotten, or there was none", etag)
+                .fails(absent)
+                .fails(conflict),
+            credentials::forget,
+        )
+        .add(
+            Operation::new(
+                Method::PUT,
+                binding,
+                "bind",
+                "Let a workspace's namespaces pull the space's images",
+            )
+            .tag("spaces")
+            .audited("bind", space)
+            .answers_empty("Bound", etag)
+            .fails(&[StatusCode::UNPROCESSABLE_ENTITY])
+            .fails(absent)
+            .fails(conflict),
+            bindings::bind,
+        )
+        .add(
+            Operation::new(Method::DELETE, binding, "unbind", "Take a binding away")
+                .tag("spaces")
+                .audited("unbind", space)
+                .answers_empty("Unbound, or it was not bound", etag)
+                .fails(absent)
+                .fails(conflict),
+            bindings::unbind,
+        )
+}
+
+/// What is asked about namespaces, and the document itself.
+fn questions(routes: Routes) -> Routes {
+    let of_namespace = |part: &str| format!("/api/v1/namespaces/{{namespace}}/{part}");
+    routes
+        .add(
+            Operation::new(
+                Method::GET,
+                of_namespace("pull-secret"),
+                "readPullSecret",
+                "The pull secret that a namespace should have",
+            )
+            .tag("namespaces")
+            .query("reveal", Type::Boolean, "Show the passwords, to whom the tokens file grants it. Audited.")
+            .answers(StatusCode::OK, Shape::of::<PullSecret>(), "Its entries", &[]),
+            namespaces::pull_secret,
+        )
+        .add(
+            Operation::new(
+                Method::GET,
+                of_namespace("access"),
+                "readAccess",
+                "What a namespace may pull beside what is public or unmanaged",
+            )
+            .tag("namespaces")
+            .answers(StatusCode::OK, Shape::of::<NamespaceAccess>(), "Its spaces and registries", &[])
+            .fails(&[StatusCode::BAD_REQUEST]),
+            namespaces::access,
+        )
+        .add(
+            Operation::new(
+                Method::POST,
+                "/api/v1/explain",
+                "explain",
+                "What would be decided for images, and why",
+            )
+            .tag("explain")
+            .takes(Shape::of::<ExplainRequest>())
+            .answers(StatusCode::OK, Shape::of::<ExplainAnswer>(), "The decisions", &[]),
+            explain::explain,
+        )
+        .add_open(
+            Operation::new(Method::GET, "/api/v1/openapi.json", "readOpenApi", "This document")
+                .tag("openapi")
+                .answers(StatusCode::OK, Shape::named::<Value>("OpenApi"), "OpenAPI 3.1", &[]),
+            get(|| async { Json(LazyLock::force(&DOCUMENT)).into_response() }),
+        )
+}
+
+static DOCUMENT: LazyLock<OpenApi> = LazyLock::new(openapi);

@@ -1,0 +1,51 @@
+//! Names that the server gives.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::Value;
+
+/// Characters that a label of a DNS name may have (RFC 1123).
+const LABEL_MAX: usize = 63;
+/// Characters that a record's name may have.
+const NAME_MAX: usize = 253;
+/// Hexadecimal digits that keep shortened names apart.
+const HASH: usize = 8;
+
+/// The name of a space that was recorded without one: `REGISTRY.PATH`, or a like name where that is none. What is
+/// wrong with the spec itself is for its validation to say.
+pub(super) fn space(spec: &Value) -> String {
+    let text = |field: &str| spec.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (registry, path) = (text("registry"), text("path"));
+    let plain = format!("{registry}.{path}");
+    if path.len() <= LABEL_MAX && plain.len() <= NAME_MAX && path.bytes().all(is_inner) {
+        return plain;
+    }
+    // Paths may hold '_' and runs of it, and be longer than a label.
+    let hash = short_hash(&plain);
+    let slug: String = path.bytes().map(|b| if is_inner(b) { char::from(b) } else { '-' }).collect();
+    let slug = slug.get(..slug.len().min(LABEL_MAX - HASH - 1)).unwrap_or_default();
+    let label = format!("{slug}-{hash}");
+    let label = label.trim_start_matches('-');
+    if registry.len() + 1 + label.len() <= NAME_MAX {
+        format!("{registry}.{label}")
+    } else {
+        format!("space-{hash}")
+    }
+}
+
+/// The name by which a registry's record refers to its credential: `registry-NAME`, or one that no other
+/// registry's can be where that is too long for a name.
+pub(super) fn credential(registry: &str) -> String {
+    let plain = format!("registry-{registry}");
+    let fits = plain.len() <= NAME_MAX && plain.split('.').all(|label| label.len() <= LABEL_MAX);
+    if fits { plain } else { format!("long-registry-{}{}", short_hash(registry), short_hash(&plain)) }
+}
+
+fn is_inner(b: u8) -> bool {
+    b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.'
+}
+
+fn short_hash(text: &str) -> String {
+    let digest = digest(&SHA256, text.as_bytes());
+    let number = digest.as_ref().iter().take(HASH / 2).fold(0_u32, |n, b| n << 8 | u32::from(*b));
+    format!("{number:0HASH$x}")
+}

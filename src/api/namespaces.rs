@@ -1,0 +1,186 @@
+//! What one namespace may pull, and the pull secret that it should have.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::audit::{self, Act};
+use super::auth::Caller;
+use super::call::{Answer, Call};
+use super::error::ApiError;
+use crate::domain::pull_secret::{CredentialId, PULL_SECRET};
+use crate::domain::record::{Mode, Visibility};
+use crate::domain::snapshot::Scope;
+use crate::pull_secret::{DockerConfig, Resolved, resolve};
+
+/// The pull secret that a namespace should have.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PullSecret {
+    #[schema(example = "pullgate-pull")]
+    name: &'static str,
+    namespace: String,
+    /// The workspace that the namespace belongs to.
+    workspace: Option<String>,
+    entries: Vec<PullSecretEntry>,
+    /// With `reveal=true`: the content, passwords included, as the kubelet reads it.
+    #[serde(rename = "dockerconfigjson", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    docker_config: Option<DockerConfig>,
+}
+
+/// One entry of a pull secret, without its password.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PullSecretEntry {
+    /// What the kubelet matches images with.
+    #[schema(example = "harbor.example.com/v2/team-a/")]
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    /// Whose credential it is.
+    #[schema(example = "Integration registry corp")]
+    credential: String,
+    /// Whether the entry can be filled. One that cannot is left out of the secret.
+    available: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// What a namespace may pull beside what is public or unmanaged.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceAccess {
+    namespace: String,
+    workspace: Option<String>,
+    /// Never judged at all.
+    exempt: bool,
+    /// What a denial does here.
+    mode: Mode,
+    /// Spaces that are bound to the workspace.
+    spaces: Vec<SpaceAccess>,
+    /// Registries that the workspace integrated itself.
+    registries: Vec<RegistryAccess>,
+}
+
+/// A bound space.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SpaceAccess {
+    registry: String,
+    path: String,
+    visibility: Visibility,
+    /// What its images start with.
+    #[schema(example = json!(["harbor.example.com/team-a/"]))]
+    images: Vec<String>,
+}
+
+/// A workspace's own registry.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryAccess {
+    name: String,
+    /// What its images start with.
+    images: Vec<String>,
+}
+
+/// Refuses namespaces outside of the caller's workspaces, in the same words whether or not they exist.
+pub(super) fn check_namespace(caller: &Caller, scope: &Scope<'_>) -> Result<(), ApiError> {
+    if caller.reaches(scope.workspace()) {
+        return Ok(());
+    }
+    Err(ApiError::Forbidden("the namespace is in none of this token's workspaces".to_owned()))
+}
+
+/// Refuses what cannot be a namespace's name (RFC 1123 label).
+pub(super) fn check_namespace_name(name: &str) -> Result<(), &'static str> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let valid = (1..=63).contains(&name.len())
+        && name.bytes().all(|b| inner(b) || b == b'-')
+        && name.bytes().next().is_some_and(inner)
+        && name.bytes().next_back().is_some_and(inner);
+    valid.then_some(()).ok_or("no namespace has such a name: lower-case letters, digits and '-', at most 63")
+}
+
+pub(super) async fn access(call: Call) -> Answer {
+    call.query(&[])?;
+    let namespace = call.param("namespace");
+    let snapshot = call.state.snapshot.load_full();
+    let scope = snapshot.scope(namespace);
+    check_namespace(&call.caller, &scope)?;
+    check_namespace_name(namespace).map_err(|message| ApiError::parameter("namespace", message))?;
+    let spaces = scope.bound_spaces().into_iter().map(|space| SpaceAccess {
+        registry: space.registry.into(),
+        path: space.path.into(),
+        visibility: space.visibility,
+        images: space.images,
+    });
+    let registries = scope.own_registries().into_iter();
+    Ok(Json(NamespaceAccess {
+        namespace: namespace.to_owned(),
+        workspace: scope.workspace().map(str::to_owned),
+        exempt: scope.exempt(),
+        mode: scope.mode(),
+        spaces: spaces.collect(),
+        registries: registries.map(|r| RegistryAccess { name: r.name.into(), images: r.images }).collect(),
+    })
+    .into_response())
+}
+
+pub(super) async fn pull_secret(call: Call) -> Answer {
+    let reveal = call.switch("reveal")?;
+    let namespace = call.param("namespace").to_owned();
+    let (state, caller) = (call.state, call.caller);
+    let answer = pull_secret_of(&state, &caller, &namespace, reveal).await;
+    if reveal {
+        let status = answer.as_ref().map_or_else(ApiError::status, |_| StatusCode::OK);
+        let act = Act { action: "reveal", kind: "PullSecret" };
+        audit::log(Some(&caller), act, &namespace, "-", status);
+    }
+    Ok(Json(answer?).into_response())
+}
+
+async fn pull_secret_of(
+    state: &ApiState,
+    caller: &Caller,
+    namespace: &str,
+    reveal: bool,
+) -> Result<PullSecret, ApiError> {
+    caller.check_admin()?;
+    if reveal && !caller.reveal {
+        let message = "this token has no right to see passwords (reveal: true in the tokens file)";
+        return Err(ApiError::Forbidden(message.to_owned()));
+    }
+    check_namespace_name(namespace).map_err(|message| ApiError::parameter("namespace", message))?;
+    let snapshot = state.snapshot.load_full();
+    let scope = snapshot.scope(namespace);
+    let records = state.records.load_full();
+    let entries = resolve(state.store.as_ref(), &records, scope.pull_entries()).await?;
+    Ok(PullSecret {
+        name: PULL_SECRET,
+        namespace: namespace.to_owned(),
+        workspace: scope.workspace().map(str::to_owned),
+        docker_config: reveal.then(|| DockerConfig::of(&entries)),
+        entries: entries.into_iter().map(PullSecretEntry::from).collect(),
+    })
+}
+
+impl From<Resolved> for PullSecretEntry {
+    fn from(Resolved { key, id, credential }: Resolved) -> Self {
+        let (username, reason) = match credential {
+            Ok(credential) => (Some(credential.username), None),
+            Err(reason) => (None, Some(reason.to_string())),
+        };
+        let credential = match id {
+            CredentialId::Integration { registry } => format!("Integration registry {registry}"),
+            CredentialId::Robot { registry, workspace } => {
+                format!("Robot registry {registry} workspace {workspace}")
+            }
+        };
+        Self { key, username, credential, available: reason.is_none(), reason }
+    }
+}

@@ -1,0 +1,212 @@
+//! The four kinds of record: list, create, read, replace, remove. The kind is a parameter; what only registries
+//! have, their credential, is in [`super::credentials`].
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::audit::{self, Act};
+use super::auth::Caller;
+use super::call::{Answer, Call};
+use super::credentials;
+use super::error::ApiError;
+use super::manifest::{Draft, IfMatch, Manifest, respond, respond_empty};
+use super::names;
+use super::page::{List, Window};
+use super::writer::Writer;
+use crate::domain::conflicts::{conflicts, removal_conflicts, spaces_of};
+use crate::domain::record::{Entry, Kind, Name, Owner, Problem, Record, RegistryType};
+use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert};
+
+/// One kind of record as the API serves it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resource {
+    pub kind: Kind,
+    /// Last part of the collection's path.
+    pub plural: &'static str,
+}
+
+/// Every kind that the API serves.
+pub(super) const RESOURCES: [Resource; 4] = [
+    Resource { kind: Kind::Registry, plural: "registries" },
+    Resource { kind: Kind::RegistrySpace, plural: "spaces" },
+    Resource { kind: Kind::Workspace, plural: "workspaces" },
+    Resource { kind: Kind::PullPolicy, plural: "policies" },
+];
+
+pub(super) async fn list(kind: Kind, call: Call) -> Answer {
+    call.caller.check_kind(kind)?;
+    let window = Window::read(kind, &call.query(&Window::PARAMETERS)?)?;
+    let List { items, next } = window.fetch(&call.state, kind, &call.caller).await?;
+    Ok(Json(List { items: items.into_iter().map(Manifest::from).collect(), next }).into_response())
+}
+
+pub(super) async fn read(kind: Kind, call: Call) -> Answer {
+    call.caller.check_kind(kind)?;
+    call.query(&[])?;
+    let (document, _) = visible(call.state.store.as_ref(), &call.caller, kind, call.param("name")).await?;
+    respond(StatusCode::OK, document)
+}
+
+pub(super) async fn create(resource: Resource, mut call: Call) -> Answer {
+    let kind = resource.kind;
+    call.caller.check_write_kind(kind)?;
+    call.query(&[])?;
+    let draft = Draft::read(kind, call.json().await?, None)?;
+    let name = match draft.name {
+        Some(name) => name,
+        None if kind == Kind::RegistrySpace => names::space(&draft.spec),
+        None => return Err(ApiError::invalid("metadata.name", "give the record a name")),
+    };
+    call.is_about(&name);
+    let mut document = Document {
+        kind,
+        name: name.as_str().into(),
+        version: String::new(),
+        created: Timestamp::now().as_second(),
+        spec: draft.spec,
+        status: Value::Null,
+    };
+    call.caller.check_write(&name, &convert::record(&document))?;
+    let mut writer = call.state.writer().await?;
+    let change = credential_change(&writer, None, &mut document, draft.credential).await?;
+    check_beside(&writer, &document)?;
+    let stored = writer.put(document, Precondition::Absent, change).await?;
+    let mut response = respond(StatusCode::CREATED, stored)?;
+    let location = HeaderValue::try_from(format!("/api/v1/{}/{name}", resource.plural));
+    let location = location.map_err(|_| ApiError::Internal("a name that no header can carry".to_owned()))?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+pub(super) async fn replace(kind: Kind, mut call: Call) -> Answer {
+    call.caller.check_write_kind(kind)?;
+    call.query(&[])?;
+    let if_match = IfMatch::required(&call.headers)?;
+    let name = call.param("name").to_owned();
+    let draft = Draft::read(kind, call.json().await?, Some(&name))?;
+    let mut writer = call.state.writer().await?;
+    let (current, old) = visible(writer.store(), &call.caller, kind, &name).await?;
+    if_match.check(&current.version)?;
+    call.caller.check_write(&name, &old)?;
+    // Without the status, which is not the client's fault where it cannot be read.
+    let mut document = Document { spec: draft.spec, status: Value::Null, ..current.clone() };
+    call.caller.check_move(&name, &old, &convert::record(&document))?;
+    let change = credential_change(&writer, Some((&current, &old)), &mut document, draft.credential).await?;
+    check_beside(&writer, &document)?;
+    document.status = status_beside(&current, &old, &document);
+    let precondition = Precondition::Version(current.version);
+    respond(StatusCode::OK, writer.put(document, precondition, change).await?)
+}
+
+pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
+    call.caller.check_write_kind(kind)?;
+    let force =
+        if kind == Kind::Registry { call.switch("force")? } else { call.query(&[]).map(|_| false)? };
+    let if_match = IfMatch::required(&call.headers)?;
+    let name = call.param("name");
+    let mut writer = call.state.writer().await?;
+    let (current, old) = visible(writer.store(), &call.caller, kind, name).await?;
+    if_match.check(&current.version)?;
+    call.caller.check_write(name, &old)?;
+    let problems = removal_conflicts(writer.records(), kind, name);
+    if !problems.is_empty() && !force {
+        return Err(ApiError::Conflict(problems));
+    }
+    if kind == Kind::Registry {
+        // Also those without bindings: a later registry of this name must not find them declared public. First,
+        // so that a failure in between leaves less access, never more.
+        let spaces: Vec<Name> = spaces_of(writer.records(), name).map(|(space, _)| space.clone()).collect();
+        for space in spaces {
+            remove_space(&mut writer, &call.caller, &space).await?;
+        }
+    }
+    writer.delete(kind, name, &current.version).await?;
+    respond_empty(&current.version)
+}
+
+/// Removes a space at whatever version it has; one that is gone is no fault.
+async fn remove_space(writer: &mut Writer<'_>, caller: &Caller, name: &str) -> Result<(), ApiError> {
+    let kind = Kind::RegistrySpace;
+    let act = Act { action: "remove", kind: kind.as_str() };
+    while let Some(space) = writer.store().get(kind, name).await? {
+        match writer.delete(kind, name, &space.version).await {
+            Ok(()) => audit::log(Some(caller), act, name, &space.version, StatusCode::NO_CONTENT),
+            Err(StoreError::Changed { .. } | StoreError::NotFound { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        break;
+    }
+    Ok(())
+}
+
+/// A record that the caller may see; one that it may not is as absent.
+pub(super) async fn visible(
+    store: &dyn RecordStore,
+    caller: &Caller,
+    kind: Kind,
+    name: &str,
+) -> Result<(Document, Record), ApiError> {
+    let document = store.get(kind, name).await?.ok_or_else(|| ApiError::absent(kind, name))?;
+    let record = convert::record(&document);
+    if caller.may_see(name, &record) { Ok((document, record)) } else { Err(ApiError::absent(kind, name)) }
+}
+
+/// Refuses a record that is invalid, or that what is recorded beside it rules out.
+fn check_beside(writer: &Writer<'_>, document: &Document) -> Result<(), ApiError> {
+    let record = convert::parse(document).map_err(ApiError::Invalid)?;
+    let problems = conflicts(writer.records(), &document.name, &record);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    // Where the hosts come from the URL, that is the field to mend.
+    let derived = document.spec.get("imageHosts").and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let field = |p: Problem| {
+        if derived && p.field.starts_with("spec.imageHosts") {
+            Problem::new("spec.url", p.message)
+        } else {
+            p
+        }
+    };
+    Err(ApiError::Invalid(problems.into_iter().map(field).collect()))
+}
+
+/// What a write does to the credential beside it: nothing, unless it is a registry's.
+async fn credential_change(
+    writer: &Writer<'_>,
+    current: Option<(&Document, &Record)>,
+    document: &mut Document,
+    given: Option<Value>,
+) -> Result<CredentialChange, ApiError> {
+    if document.kind == Kind::Registry {
+        credentials::settle(writer.store(), current, document, given).await
+    } else {
+        Ok(CredentialChange::Keep)
+    }
+}
+
+/// The status that stays with a changed record. What was observed of one registry or project is not true of
+/// another: a private project would pass for public because another of the record was.
+fn status_beside(current: &Document, old: &Record, new: &Document) -> Value {
+    let identity: &[&str] = match new.kind {
+        Kind::Registry => &["type", "url", "imageHosts", "workspace"],
+        Kind::RegistrySpace => &["registry", "path"],
+        Kind::Workspace | Kind::PullPolicy => &[],
+    };
+    if identity.iter().all(|field| current.spec.get(field) == new.spec.get(field)) {
+        return current.status.clone();
+    }
+    // A Docker registry without password counts as public until it was probed. One that was not public does not
+    // become so by losing its password to a changed address.
+    let closed = match old {
+        Record::Registry(Entry::Valid(r)) if r.kind == RegistryType::Docker => {
+            let open = if r.has_credential { r.declared_public } else { r.anonymous_pull != Some(false) };
+            !open || r.owner != Owner::Platform
+        }
+        Record::Registry(Entry::Invalid(_)) => credentials::has_reference(current),
+        _ => false,
+    };
+    if closed { json!({ "anonymousPull": false }) } else { Value::Null }
+}

@@ -1,0 +1,123 @@
+//! Builds the parts of a serving process and wires them, nothing else.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::admission::handlers::{self, Admission};
+use crate::api::tokens_file::TokensFile;
+use crate::api::{self, ApiState};
+use crate::config::Config;
+use crate::controllers::index::{self, Published};
+use crate::health;
+use crate::listener::Listener;
+use crate::metrics::Metrics;
+use crate::runtime::{Readiness, Runtime};
+use crate::store::RecordStore;
+use crate::store::embedded::EmbeddedStore;
+use crate::tls::{CHECK_INTERVAL, Certificate};
+
+/// How often the certificate's expiry is written to its metric.
+const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
+
+/// A process that is set up and bound, but does not serve yet.
+pub struct App {
+    runtime: Runtime,
+    readiness: Readiness,
+    store: Arc<EmbeddedStore>,
+    certificate: Certificate,
+    settle: Duration,
+    grace: Duration,
+    /// Where the three listeners are: webhooks, management API, metrics and health.
+    pub addresses: [SocketAddr; 3],
+}
+
+impl App {
+    /// Opens the store, the certificate and the tokens, binds the listeners and starts every task.
+    ///
+    /// # Errors
+    /// Whatever cannot be opened or bound, with the setting that is at fault.
+    pub fn start(config: Config) -> anyhow::Result<Self> {
+        let directory = &config.data_dir;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(|| format!("--data-dir {} cannot be made", directory.display()))?;
+        let metrics = Arc::new(Metrics::new().context("the metrics contradict each other")?);
+        let certificate = Certificate::load(config.certificate)?;
+        let tokens = match config.tokens {
+            Some(path) => TokensFile::load(path).context("--tokens")?,
+            None => TokensFile::load_or_make(directory)?,
+        };
+        let store = Arc::new(EmbeddedStore::open(&directory.join("records.db"), &config.key_file)?);
+        let records: Arc<dyn RecordStore> = store.clone();
+        let bind = |address, setting: &'static str| Listener::bind(address).context(setting);
+        let webhook_listener = bind(config.webhook, "--webhook-addr")?;
+        let api_listener = bind(config.api, "--api-addr")?;
+        let metrics_listener = bind(config.metrics, "--metrics-addr")?;
+        let addresses = [webhook_listener.address(), api_listener.address(), metrics_listener.address()];
+
+        let (mut runtime, readiness, published) =
+            (Runtime::default(), Readiness::default(), Published::default());
+        let pending = readiness.wait_for("the first snapshot");
+        let following =
+            index::follow(records.clone(), config.settings, published.clone(), metrics.clone(), pending);
+        runtime.supervise("the index", following);
+        runtime.supervise("the certificate's reloading", certificate.clone().keep_fresh(CHECK_INTERVAL));
+        runtime.supervise("the certificate's expiry", note_expiry(certificate.clone(), metrics.clone()));
+        let known = tokens.tokens.clone();
+        runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
+
+        let webhooks = handlers::router(Admission::new(published.snapshot.clone(), metrics.clone()));
+        let management = api::router(ApiState::new(records, published.records, published.snapshot, known));
+        let observed = health::router(metrics, readiness.clone());
+        let tls = Some(certificate.server_config());
+        runtime
+            .listen("the webhook listener", |handle| webhook_listener.serve(webhooks, tls.clone(), handle));
+        runtime.listen("the API listener", |handle| api_listener.serve(management, tls, handle));
+        runtime.listen("the metrics listener", |handle| metrics_listener.serve(observed, None, handle));
+        Ok(Self {
+            runtime,
+            readiness,
+            store,
+            certificate,
+            settle: config.settle,
+            grace: config.grace,
+            addresses,
+        })
+    }
+
+    /// Where records are, to put some in.
+    pub fn store(&self) -> &EmbeddedStore {
+        &self.store
+    }
+
+    /// The CA that signed the served certificate, where it is pullgate's own; PEM.
+    pub fn ca_pem(&self) -> Option<String> {
+        self.certificate.ca_pem()
+    }
+
+    /// What is missing before requests may come.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Serves until a signal, and drains. The store needs no closing: what was acknowledged is on disk.
+    ///
+    /// # Errors
+    /// A part ended that had to go on.
+    pub async fn run(self) -> anyhow::Result<()> {
+        Ok(self.runtime.run(&self.readiness, self.settle, self.grace).await?)
+    }
+}
+
+async fn note_expiry(certificate: Certificate, metrics: Arc<Metrics>) {
+    loop {
+        metrics.tls.expiry.set(certificate.not_after());
+        tokio::time::sleep(EXPIRY_INTERVAL).await;
+    }
+}

@@ -1,0 +1,51 @@
+//! `pullgate serve`: the webhooks, the management API, metrics and health, from one data directory.
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use super::Outcome;
+use crate::app::App;
+use crate::config::{Config, ServeArgs};
+
+/// Serve the admission webhooks, the management API, and metrics and health
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each option can be given as an environment variable instead.
+
+Examples:
+  pullgate serve --data-dir ./data
+      Self-signed TLS; the CA is in ./data/tls/ca.crt, the API's Admin token in ./data/admin-token.
+  pullgate serve --data-dir ./data --tls-cert tls.crt --tls-key tls.key --tokens tokens.yaml")]
+pub struct Arguments {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+impl Arguments {
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let config = Config::from(self.serve);
+        start_log(&config.log, config.log_json)?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let outcome = runtime.block_on(async {
+            let app = App::start(config)?;
+            let [webhooks, api, metrics] = app.addresses;
+            tracing::info!(%webhooks, %api, %metrics, version = env!("CARGO_PKG_VERSION"), "serving");
+            app.run().await
+        });
+        // The index waits in a thread of its own for changes that will not come.
+        runtime.shutdown_background();
+        outcome.map(|()| Outcome::Good)
+    }
+}
+
+/// Sends log lines to standard error.
+pub fn start_log(filter: &str, json: bool) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("--log {filter}: {error}"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        log.json().init();
+    } else {
+        log.init();
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! What `serve` is told, by arguments and environment, as one validated value; nothing else reads the environment.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::domain::record::Name;
+use crate::domain::snapshot::Settings;
+use crate::tls::CertificateSource;
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where records, keys and self-signed certificates are kept; made if missing
+    #[arg(long, env = "PULLGATE_DATA_DIR", default_value = "/var/lib/pullgate", value_name = "DIR")]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    addresses: AddressArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    decisions: DecisionArgs,
+    /// Tokens of the management API and their roles; without it, one Admin token is made in the data directory
+    #[arg(long, env = "PULLGATE_TOKENS", value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Key that credentials are encrypted with; made in the data directory if missing
+    #[arg(long, env = "PULLGATE_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Seconds between a stop signal and the end of accepting, for load balancers to notice
+    #[arg(long, env = "PULLGATE_SETTLE", default_value_t = 5, value_name = "SECONDS")]
+    settle: u64,
+    /// Seconds that open requests get when the process stops
+    #[arg(long, env = "PULLGATE_GRACE", default_value_t = 15, value_name = "SECONDS")]
+    grace: u64,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Where to listen.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the names are the options'")]
+struct AddressArgs {
+    /// Address of the admission webhooks (HTTPS)
+    #[arg(long, env = "PULLGATE_WEBHOOK_ADDR", default_value_t = on_port(8443), value_name = "ADDRESS")]
+    webhook_addr: SocketAddr,
+    /// Address of the management API (HTTPS)
+    #[arg(long, env = "PULLGATE_API_ADDR", default_value_t = on_port(8444), value_name = "ADDRESS")]
+    api_addr: SocketAddr,
+    /// Address of metrics and health (HTTP)
+    #[arg(long, env = "PULLGATE_METRICS_ADDR", default_value_t = on_port(8445), value_name = "ADDRESS")]
+    metrics_addr: SocketAddr,
+}
+
+/// Which certificate to serve.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the names are the options'")]
+struct TlsArgs {
+    /// Certificate chain in PEM, read again when its content changes; without it a self-signed CA issues one
+    #[arg(long, env = "PULLGATE_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate in PEM
+    #[arg(long, env = "PULLGATE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// DNS name or IP address of the self-signed certificate; repeat for more
+    #[arg(
+        long,
+        env = "PULLGATE_TLS_NAMES",
+        value_delimiter = ',',
+        default_values = ["localhost", "127.0.0.1", "pullgate.pullgate-system.svc"],
+        value_name = "NAME"
+    )]
+    tls_name: Vec<String>,
+}
+
+/// What holds for every decision.
+#[derive(Debug, Args)]
+struct DecisionArgs {
+    /// Namespace that is never judged; repeat for more
+    #[arg(
+        long,
+        env = "PULLGATE_EXEMPT_NAMESPACES",
+        value_delimiter = ',',
+        default_values = ["kube-system", "pullgate-system"],
+        value_name = "NAMESPACE"
+    )]
+    exempt_namespace: Vec<String>,
+    /// Hours after which a registry's "public" is no longer believed; no limit by default
+    #[arg(long, env = "PULLGATE_PUBLIC_MAX_AGE", value_name = "HOURS")]
+    public_max_age: Option<u32>,
+}
+
+/// What to log, and how.
+#[derive(Debug, Args)]
+struct LogArgs {
+    /// Filter, as `info` or `pullgate=debug,hyper=warn`
+    #[arg(long, env = "PULLGATE_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// Log lines as JSON
+    #[arg(long, env = "PULLGATE_LOG_JSON")]
+    log_json: bool,
+}
+
+/// Everything that `serve` needs to know.
+#[derive(Debug)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub webhook: SocketAddr,
+    pub api: SocketAddr,
+    pub metrics: SocketAddr,
+    pub certificate: CertificateSource,
+    /// `None`: the one that is made in the data directory.
+    pub tokens: Option<PathBuf>,
+    pub key_file: PathBuf,
+    pub settings: Settings,
+    pub settle: Duration,
+    pub grace: Duration,
+    pub log: String,
+    pub log_json: bool,
+}
+
+impl From<ServeArgs> for Config {
+    fn from(arguments: ServeArgs) -> Self {
+        let ServeArgs { data_dir, addresses, tls, decisions, tokens, key_file, settle, grace, log } =
+            arguments;
+        let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
+        let TlsArgs { tls_cert, tls_key, tls_name } = tls;
+        let DecisionArgs { exempt_namespace, public_max_age } = decisions;
+        let LogArgs { log, log_json } = log;
+        let certificate = match (tls_cert, tls_key) {
+            (Some(cert), Some(key)) => CertificateSource::Files { cert, key },
+            _ => CertificateSource::SelfSigned { dir: data_dir.join("tls"), names: tls_name },
+        };
+        Self {
+            webhook: webhook_addr,
+            api: api_addr,
+            metrics: metrics_addr,
+            certificate,
+            tokens,
+            key_file: key_file.unwrap_or_else(|| data_dir.join("store.key")),
+            settings: Settings {
+                exempt_namespaces: exempt_namespace.into_iter().map(Name::from).collect(),
+                public_max_age: public_max_age.map(|hours| i64::from(hours) * 3600),
+            },
+            settle: Duration::from_secs(settle),
+            grace: Duration::from_secs(grace),
+            log,
+            log_json,
+            data_dir,
+        }
+    }
+}
+
+fn on_port(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+}

@@ -1,0 +1,220 @@
+//! What a record may not say because of what other records say.
+//!
+//! The management API and the record webhook both ask here before a record is written, so that one is refused
+//! everywhere or nowhere. What slips through all the same (two replicas writing at once, `kubectl` while the
+//! webhook is down) does no harm: [`super::snapshot`] resolves every contradiction to the narrower access.
+//!
+//! Sentences about a workspace's registry name no other record: its author is a tenant, and whom the rest
+//! belongs to is not for a tenant to know. The other kinds are written by platform admins alone.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::record::{
+    Entry, Host, Kind, Name, Owner, Problem, Record, Records, Registry, RegistryType, Space, Workspace,
+};
+
+/// How many names a sentence lists before it only counts the rest.
+const LISTED: usize = 5;
+
+/// Everything that stands between `record` and being written as `name` beside `records`. The record's own
+/// earlier version may be among them. Empty for an invalid record: that one has its own problems.
+pub fn conflicts(records: &Records, name: &str, record: &Record) -> Vec<Problem> {
+    match record {
+        Record::Registry(Entry::Valid(registry)) => registry_conflicts(records, name, registry),
+        Record::Space(Entry::Valid(space)) => space_conflicts(records, name, space),
+        Record::Workspace(Entry::Valid(workspace)) => workspace_conflicts(records, name, workspace),
+        _ => Vec::new(),
+    }
+}
+
+/// Everything that stands between a record and its removal: what refers to it, and what a later record of the
+/// same name would inherit.
+pub fn removal_conflicts(records: &Records, kind: Kind, name: &str) -> Vec<Problem> {
+    match kind {
+        Kind::Registry => {
+            let bound = listed(spaces_of(records, name).filter(|(_, s)| !s.workspaces.is_empty()).map(first));
+            bound.map(|spaces| {
+                Problem::new(
+                    "metadata.name",
+                    format!(
+                        "registry {name} still has spaces that are bound to workspaces ({spaces}); unbind them \
+                         first, or remove them with it (force=true)"
+                    ),
+                )
+            })
+        }
+        Kind::Workspace => return workspace_removal(records, name),
+        Kind::RegistrySpace | Kind::PullPolicy => None,
+    }
+    .into_iter()
+    .collect()
+}
+
+/// The valid spaces that are recorded for a registry.
+pub fn spaces_of<'r>(records: &'r Records, registry: &str) -> impl Iterator<Item = (&'r Name, &'r Space)> {
+    records
+        .spaces
+        .iter()
+        .filter_map(|(name, entry)| Some((name, entry.valid()?)))
+        .filter(move |(_, space)| space.registry == registry)
+}
+
+fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let held = platform_hosts(records, name);
+    for (i, host) in registry.hosts.iter().enumerate() {
+        let Some((holder, spelling)) = held.get(&host.canonical()) else { continue };
+        let host = host.as_str();
+        let message = match &registry.owner {
+            Owner::Platform => {
+                format!(
+                    "registry {holder} holds the host {host} already (as {spelling}); one host, one registry"
+                )
+            }
+            Owner::Workspace(_) => format!(
+                "the platform has integrated the host {host}, whatever its spelling; a workspace cannot \
+                 integrate it too, ask a platform admin to bind the spaces you need"
+            ),
+        };
+        problems.push(Problem::new(format!("spec.imageHosts[{i}]"), message));
+    }
+    if let Owner::Workspace(workspace) = &registry.owner
+        && !records.workspaces.contains_key(workspace)
+    {
+        problems.push(Problem::new("spec.workspace", format!("there is no workspace {workspace}")));
+    }
+    // The record may have changed under its spaces.
+    let has_spaces = || spaces_of(records, name).next().is_some();
+    if registry.kind == RegistryType::Docker && has_spaces() {
+        let message =
+            "spaces are recorded for this registry, and a Docker registry has none; remove them first";
+        problems.push(Problem::new("spec.type", message));
+    }
+    let has_bindings = || spaces_of(records, name).any(|(_, space)| !space.workspaces.is_empty());
+    if registry.owner != Owner::Platform && has_bindings() {
+        let message = "spaces of this registry are bound to workspaces; unbind them before it becomes one \
+                       workspace's own";
+        problems.push(Problem::new("spec.workspace", message));
+    }
+    problems
+}
+
+/// Canonical hosts of the platform's other registries, with the registry and its spelling. An invalid record
+/// keeps its hosts, as it does in decisions.
+fn platform_hosts<'r>(records: &'r Records, except: &str) -> BTreeMap<Name, (&'r Name, &'r str)> {
+    let mut held = BTreeMap::new();
+    for (name, entry) in records.registries.iter().filter(|(name, _)| *name != except) {
+        let hosts: &[Host] = match entry {
+            Entry::Valid(r) if r.owner == Owner::Platform => &r.hosts,
+            Entry::Invalid(i) if i.workspace.is_none() => &i.hosts,
+            _ => continue,
+        };
+        for host in hosts {
+            held.entry(host.canonical()).or_insert((name, host.as_str()));
+        }
+    }
+    held
+}
+
+fn space_conflicts(records: &Records, name: &str, space: &Space) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let registry = &space.registry;
+    match records.registries.get(registry) {
+        None => problems.push(Problem::new("spec.registry", format!("there is no registry {registry}"))),
+        Some(Entry::Valid(r)) if r.kind == RegistryType::Docker => problems.push(Problem::new(
+            "spec.registry",
+            format!(
+                "Docker registries cannot bind spaces to workspaces: {registry} is one, and its images are for \
+                 every namespace or for none"
+            ),
+        )),
+        Some(entry) => {
+            let owned = match entry {
+                Entry::Valid(r) => r.owner != Owner::Platform,
+                Entry::Invalid(i) => i.workspace.is_some(),
+            };
+            if owned && !space.workspaces.is_empty() {
+                let message = format!(
+                    "registry {registry} belongs to a workspace and is for that workspace alone; its spaces \
+                     cannot be bound"
+                );
+                problems.push(Problem::new("spec.workspaces", message));
+            }
+        }
+    }
+    for (i, workspace) in space.workspaces.iter().enumerate() {
+        if !records.workspaces.contains_key(workspace) {
+            let message = format!("there is no workspace {workspace}");
+            problems.push(Problem::new(format!("spec.workspaces[{i}]"), message));
+        }
+    }
+    let twin = spaces_of(records, registry).find(|(other, s)| *other != name && s.path == space.path);
+    if let Some((twin, _)) = twin {
+        let message = format!("space {} of registry {registry} is recorded already, as {twin}", space.path);
+        problems.push(Problem::new("spec.path", message));
+    }
+    problems
+}
+
+fn workspace_conflicts(records: &Records, name: &str, workspace: &Workspace) -> Vec<Problem> {
+    let mut listed_by: BTreeMap<&Name, &Name> = BTreeMap::new();
+    for (other, entry) in records.workspaces.iter().filter(|(other, _)| *other != name) {
+        for namespace in entry.valid().into_iter().flat_map(|w| &w.namespaces) {
+            listed_by.entry(namespace).or_insert(other);
+        }
+    }
+    let clashes = workspace.namespaces.iter().enumerate().filter_map(|(i, namespace)| {
+        let other = listed_by.get(namespace)?;
+        let message = format!(
+            "namespace {namespace} is listed by workspace {other} already; a namespace is in one workspace"
+        );
+        Some(Problem::new(format!("spec.namespaces[{i}]"), message))
+    });
+    clashes.collect()
+}
+
+fn workspace_removal(records: &Records, name: &str) -> Vec<Problem> {
+    let bound = records.spaces.iter().filter(|(_, entry)| match entry {
+        Entry::Valid(space) => space.workspaces.iter().any(|w| w == name),
+        // Mended, it would bind again.
+        Entry::Invalid(invalid) => invalid.selector.workspaces.iter().any(|w| w == name),
+    });
+    let owned = records.registries.iter().filter(|(_, entry)| match entry {
+        Entry::Valid(registry) => matches!(&registry.owner, Owner::Workspace(w) if w == name),
+        Entry::Invalid(invalid) => invalid.workspace.as_deref() == Some(name),
+    });
+    let inherit = "or a later workspace of this name would inherit them";
+    let bound = listed(bound.map(first)).map(|spaces| {
+        format!("workspace {name} is still bound to spaces ({spaces}); unbind them first, {inherit}")
+    });
+    let owned = listed(owned.map(first)).map(|registries| {
+        format!("workspace {name} still owns registries ({registries}); remove them first, {inherit}")
+    });
+    bound.into_iter().chain(owned).map(|message| Problem::new("metadata.name", message)).collect()
+}
+
+fn first<T>((name, _): (&Name, T)) -> &Name {
+    name
+}
+
+/// The first few names and the number of the rest; `None` for none.
+fn listed<'r>(names: impl Iterator<Item = &'r Name>) -> Option<String> {
+    let mut text = String::new();
+    let mut more = 0_usize;
+    for (i, name) in names.enumerate() {
+        if i >= LISTED {
+            more += 1;
+            continue;
+        }
+        if i > 0 {
+            text.push_str(", ");
+        }
+        text.push_str(name);
+    }
+    if more > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(text, " and {more} more");
+    }
+    (!text.is_empty()).then_some(text)
+}

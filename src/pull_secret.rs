@@ -1,0 +1,125 @@
+//! The content of pull secrets: where the entries of [`crate::domain::pull_secret`] meet the stored credentials.
+//!
+//! The management API shows it and the controller writes it, by the same function and so to the same byte.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::domain::pull_secret::CredentialId;
+use crate::domain::record::{Entry, Records};
+use crate::store::{Credential, RecordStore, StoreError};
+
+/// Why an entry has no credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("no credential is stored for the registry")]
+    NotStored,
+    /// Whoever may change a record's address must not learn the password by it.
+    #[error("the credential was given for another address of the registry; give it again")]
+    OtherAudience,
+    #[error("the registry's record is missing or invalid")]
+    NoRecord,
+    #[error("robot accounts come with the Harbor client")]
+    Robot,
+}
+
+/// An entry of a pull secret and what fills it.
+#[derive(Debug)]
+pub struct Resolved {
+    /// What the kubelet matches images with, as `harbor.example.com/v2/team-a/`.
+    pub key: String,
+    pub id: CredentialId,
+    pub credential: Result<Credential, Unavailable>,
+}
+
+/// Looks up the credential of every entry, in the order of the keys. `records` decide whether a stored credential
+/// still belongs to its registry's address.
+///
+/// # Errors
+/// The store's, where it cannot be read.
+pub async fn resolve(
+    store: &dyn RecordStore,
+    records: &Records,
+    entries: BTreeMap<String, CredentialId>,
+) -> Result<Vec<Resolved>, StoreError> {
+    // Many entries of a namespace share one credential.
+    let mut seen: BTreeMap<CredentialId, Result<Credential, Unavailable>> = BTreeMap::new();
+    let mut resolved = Vec::with_capacity(entries.len());
+    for (key, id) in entries {
+        let credential = match seen.get(&id) {
+            Some(known) => known.clone(),
+            None => look_up(store, records, &id).await?,
+        };
+        seen.entry(id.clone()).or_insert_with(|| credential.clone());
+        resolved.push(Resolved { key, id, credential });
+    }
+    Ok(resolved)
+}
+
+async fn look_up(
+    store: &dyn RecordStore,
+    records: &Records,
+    id: &CredentialId,
+) -> Result<Result<Credential, Unavailable>, StoreError> {
+    let CredentialId::Integration { registry } = id else { return Ok(Err(Unavailable::Robot)) };
+    let Some(record) = records.registries.get(registry).and_then(Entry::valid) else {
+        return Ok(Err(Unavailable::NoRecord));
+    };
+    Ok(match store.credential(id).await? {
+        None => Err(Unavailable::NotStored),
+        Some(credential) if credential.audience != record.audience() => Err(Unavailable::OtherAudience),
+        Some(credential) => Ok(credential),
+    })
+}
+
+/// The text of `.dockerconfigjson`. Serialising it exposes the passwords; nothing else does.
+pub struct DockerConfig(BTreeMap<String, SecretString>);
+
+impl DockerConfig {
+    /// The entries whose credential is available. One that is not is left out: the kubelet makes no anonymous
+    /// attempt where any entry matches, and an empty `auth` fails every pull of the pod.
+    pub fn of(entries: &[Resolved]) -> Self {
+        let available =
+            entries.iter().filter_map(|e| Some((e.key.clone(), auth(e.credential.as_ref().ok()?))));
+        Self(available.collect())
+    }
+
+    /// Whether no entry has a credential.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// `auth` alone: the kubelet lets it override user name and password anyway. It splits at the first colon, which
+/// is why user names hold none.
+fn auth(credential: &Credential) -> SecretString {
+    let plain =
+        SecretString::from(format!("{}:{}", credential.username, credential.password.expose_secret()));
+    STANDARD.encode(plain.expose_secret()).into()
+}
+
+impl Serialize for DockerConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Auths<'a>(&'a BTreeMap<String, SecretString>);
+        struct Auth<'a>(&'a SecretString);
+        impl Serialize for Auths<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0.iter().map(|(key, auth)| (key, Auth(auth))))
+            }
+        }
+        impl Serialize for Auth<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("auth", self.0.expose_secret())?;
+                map.end()
+            }
+        }
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry("auths", &Auths(&self.0))?;
+        map.end()
+    }
+}

@@ -1,0 +1,103 @@
+//! What a record may not say because of what other records say.
+
+use pullgate::domain::conflicts::{conflicts, removal_conflicts};
+use pullgate::domain::record::{Entry, Host, Invalid, Kind, Name, Record, Records, Selector};
+
+use crate::support::records::{records, registry, space, workspace};
+
+fn fields(records: &Records, (name, record): (Name, Record)) -> Vec<String> {
+    conflicts(records, &name, &record).into_iter().map(|p| p.field).collect()
+}
+
+fn texts(records: &Records, (name, record): (Name, Record)) -> String {
+    conflicts(records, &name, &record).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn some() -> Records {
+    records([
+        registry("corp").into(),
+        registry("plain").docker().host("plain.io").into(),
+        registry("a-own").of("a").host("own.io").into(),
+        space("corp", "team-a").bound(&["a"]).into(),
+        workspace("a", &["a-prod"]).into(),
+        workspace("b", &["b-prod"]).into(),
+    ])
+}
+
+#[test]
+fn nothing_is_in_conflict_with_itself() {
+    let all = some();
+    assert!(fields(&all, registry("corp").into()).is_empty());
+    assert!(fields(&all, space("corp", "team-a").bound(&["a", "b"]).into()).is_empty());
+    assert!(fields(&all, workspace("a", &["a-prod", "a-test"]).into()).is_empty());
+    assert!(fields(&all, registry("a-own").of("a").host("own.io").into()).is_empty());
+    assert!(
+        fields(&all, registry("b-own").of("b").host("own.io").into()).is_empty(),
+        "tenants may share a host"
+    );
+    assert!(fields(&all, registry("own").host("own.io").into()).is_empty(), "the platform comes first");
+}
+
+#[test]
+fn a_platform_host_is_held_in_every_spelling() {
+    let all = some();
+    for host in ["harbor.example.com", "HARBOR.example.com", "harbor.example.com:443"] {
+        assert_eq!(fields(&all, registry("two").host(host).into()), ["spec.imageHosts[0]"], "{host}");
+        let tenant = registry("t").of("b").host(host);
+        assert_eq!(fields(&all, tenant.clone().into()), ["spec.imageHosts[0]"], "{host}");
+        assert!(!texts(&all, tenant.into()).contains("corp"));
+    }
+    assert!(fields(&all, registry("two").host("harbor.example.com:8443").into()).is_empty());
+    // As in decisions, an unreadable record of the platform keeps its hosts.
+    let mut all = Records::default();
+    let invalid = |workspace| Invalid {
+        problems: Vec::new(),
+        hosts: vec![Host::parse("h.io").unwrap()],
+        workspace,
+        selector: Selector::default(),
+    };
+    all.put("odd".into(), Record::Registry(Entry::Invalid(Box::new(invalid(None)))));
+    assert_eq!(fields(&all, registry("two").host("H.io").into()), ["spec.imageHosts[0]"]);
+    all.put("odd".into(), Record::Registry(Entry::Invalid(Box::new(invalid(Some("a".into()))))));
+    assert!(fields(&all, registry("two").host("H.io").into()).is_empty());
+}
+
+#[test]
+fn what_is_referred_to_exists_and_can_be_bound() {
+    let all = some();
+    assert_eq!(fields(&all, registry("x").of("none").host("x.io").into()), ["spec.workspace"]);
+    assert_eq!(fields(&all, space("none", "p").into()), ["spec.registry"]);
+    assert_eq!(fields(&all, space("plain", "p").into()), ["spec.registry"]);
+    assert!(
+        texts(&all, space("plain", "p").into())
+            .contains("Docker registries cannot bind spaces to workspaces: ")
+    );
+    assert_eq!(fields(&all, space("a-own", "p").bound(&["a"]).into()), ["spec.workspaces"]);
+    assert_eq!(fields(&all, space("corp", "p").bound(&["a", "none"]).into()), ["spec.workspaces[1]"]);
+    let (_, twin) = space("corp", "team-a").into();
+    assert_eq!(fields(&all, ("another".into(), twin)), ["spec.path"]);
+    assert_eq!(fields(&all, workspace("c", &["c-prod", "b-prod"]).into()), ["spec.namespaces[1]"]);
+}
+
+#[test]
+fn a_registry_does_not_change_under_its_bindings() {
+    let all = some();
+    assert_eq!(fields(&all, registry("corp").docker().into()), ["spec.type"]);
+    assert_eq!(fields(&all, registry("corp").of("a").into()), ["spec.workspace"]);
+}
+
+#[test]
+fn removal_leaves_nothing_to_inherit() {
+    let all = some();
+    let text = |kind, name: &str| {
+        removal_conflicts(&all, kind, name).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert!(text(Kind::Registry, "corp").contains("(corp.team-a)"));
+    let of_a = text(Kind::Workspace, "a");
+    assert!(of_a.contains("(corp.team-a)") && of_a.contains("(a-own)"), "{of_a}");
+    for (kind, name) in
+        [(Kind::Workspace, "b"), (Kind::Registry, "plain"), (Kind::RegistrySpace, "corp.team-a")]
+    {
+        assert_eq!(text(kind, name), "");
+    }
+}

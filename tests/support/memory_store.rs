@@ -1,0 +1,201 @@
+//! A [`RecordStore`] in memory, as its documentation has it, that can publish what it holds after each write as
+//! the index does, and can be made to fail.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::stream::{BoxStream, StreamExt as _};
+use pullgate::domain::pull_secret::CredentialId;
+use pullgate::domain::record::{Kind, Name, Records};
+use pullgate::domain::snapshot::{Settings, Snapshot};
+use pullgate::store::{
+    Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError, convert,
+};
+
+#[derive(Default)]
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+    pub records: Arc<ArcSwap<Records>>,
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Nothing is published while it is set, as where the index lags.
+    pub lagging: AtomicBool,
+    /// Everything fails while it is set.
+    pub broken: AtomicBool,
+    /// The next write panics after it was done.
+    pub panics: AtomicBool,
+}
+
+#[derive(Default)]
+struct Inner {
+    documents: BTreeMap<(Kind, Name), Document>,
+    credentials: BTreeMap<CredentialId, Credential>,
+    version: u64,
+    watchers: Vec<UnboundedSender<Result<Event, StoreError>>>,
+}
+
+impl Inner {
+    fn tell(&mut self, event: &Event) {
+        self.watchers.retain(|watcher| watcher.unbounded_send(Ok(event.clone())).is_ok());
+    }
+}
+
+impl MemoryStore {
+    fn open(&self) -> Result<MutexGuard<'_, Inner>, StoreError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("/var/lib/pullgate/records.db: disk I/O error".into()));
+        }
+        Ok(self.inner.lock().unwrap())
+    }
+
+    /// Publishes what is there, as the index does after its debounce.
+    pub fn publish(&self) {
+        self.publish_from(&self.inner.lock().unwrap());
+    }
+
+    fn publish_from(&self, inner: &Inner) {
+        let mut records = Records::default();
+        for document in inner.documents.values() {
+            records.put(document.name.clone(), convert::record(document));
+        }
+        let settings = Settings { exempt_namespaces: vec!["kube-system".into()], public_max_age: None };
+        self.snapshot.store(Arc::new(Snapshot::build(&records, &settings)));
+        self.records.store(Arc::new(records));
+    }
+
+    fn written(&self, inner: &Inner) {
+        if !self.lagging.load(Ordering::SeqCst) {
+            self.publish_from(inner);
+        }
+    }
+
+    /// Writes a document as somebody beside the API does: a controller, `kubectl`, an older version.
+    pub fn seed(&self, kind: Kind, name: &str, spec: serde_json::Value, status: serde_json::Value) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.version += 1;
+        let version = inner.version.to_string();
+        let document = Document { kind, name: name.into(), version, created: 1_700_000_000, spec, status };
+        inner.documents.insert((kind, name.into()), document);
+        self.written(&inner);
+    }
+
+    /// Everything that is stored, to compare before and after.
+    pub fn dump(&self) -> Vec<Document> {
+        self.inner.lock().unwrap().documents.values().cloned().collect()
+    }
+
+    pub fn stored_credential(&self, registry: &str) -> Option<Credential> {
+        let id = CredentialId::Integration { registry: registry.into() };
+        self.inner.lock().unwrap().credentials.get(&id).cloned()
+    }
+}
+
+#[async_trait]
+impl RecordStore for MemoryStore {
+    fn watch(&self) -> BoxStream<'static, Result<Event, StoreError>> {
+        let (sender, receiver) = unbounded();
+        let mut inner = self.inner.lock().unwrap();
+        let known = inner.documents.values().cloned().map(Event::Put);
+        for event in std::iter::once(Event::Restarted).chain(known).chain([Event::Synced]) {
+            sender.unbounded_send(Ok(event)).unwrap();
+        }
+        inner.watchers.push(sender);
+        receiver.boxed()
+    }
+
+    async fn get(&self, kind: Kind, name: &str) -> Result<Option<Document>, StoreError> {
+        Ok(self.open()?.documents.get(&(kind, name.into())).cloned())
+    }
+
+    async fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        let inner = self.open()?;
+        let mut following = inner
+            .documents
+            .values()
+            .filter(|d| d.kind == kind && after.is_none_or(|after| d.name.as_str() > after))
+            .cloned();
+        let items = following.by_ref().take(limit).collect();
+        Ok(Page { items, more: following.next().is_some() })
+    }
+
+    async fn put(
+        &self,
+        mut document: Document,
+        precondition: Precondition,
+        credential: CredentialChange,
+    ) -> Result<Document, StoreError> {
+        // Other tasks get their turn between a reading and the write that it is for.
+        tokio::task::yield_now().await;
+        let mut inner = self.open()?;
+        let (kind, name) = (document.kind, document.name.clone());
+        let key = (kind, name.clone());
+        match (precondition, inner.documents.get(&key)) {
+            (Precondition::Absent, None) => {}
+            (Precondition::Absent, Some(_)) => return Err(StoreError::Exists { kind, name }),
+            (Precondition::Version(_), None) => return Err(StoreError::NotFound { kind, name }),
+            (Precondition::Version(version), Some(stored)) if version == stored.version => {
+                document.created = stored.created;
+            }
+            (Precondition::Version(_), Some(_)) => return Err(StoreError::Changed { kind, name }),
+        }
+        inner.version += 1;
+        document.version = inner.version.to_string();
+        inner.documents.insert(key, document.clone());
+        let id = CredentialId::Integration { registry: name };
+        match credential {
+            CredentialChange::Keep => {}
+            CredentialChange::Set(credential) => drop(inner.credentials.insert(id, credential)),
+            CredentialChange::Remove => drop(inner.credentials.remove(&id)),
+        }
+        inner.tell(&Event::Put(document.clone()));
+        self.written(&inner);
+        drop(inner);
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "at /var/lib/pullgate/records.db");
+        Ok(document)
+    }
+
+    async fn delete(&self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
+        let mut inner = self.open()?;
+        let key = (kind, Name::from(name));
+        match inner.documents.get(&key) {
+            None => return Err(StoreError::NotFound { kind, name: name.into() }),
+            Some(stored) if stored.version != version => {
+                return Err(StoreError::Changed { kind, name: name.into() });
+            }
+            Some(_) => {}
+        }
+        inner.documents.remove(&key);
+        inner.credentials.remove(&CredentialId::Integration { registry: name.into() });
+        inner.tell(&Event::Deleted(kind, name.into()));
+        self.written(&inner);
+        Ok(())
+    }
+
+    async fn credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError> {
+        Ok(self.open()?.credentials.get(id).cloned())
+    }
+
+    async fn set_robot(
+        &self,
+        registry: &str,
+        workspace: &str,
+        credential: Option<Credential>,
+    ) -> Result<(), StoreError> {
+        let mut inner = self.open()?;
+        for (kind, name) in [(Kind::Registry, registry), (Kind::Workspace, workspace)] {
+            if !inner.documents.contains_key(&(kind, name.into())) {
+                return Err(StoreError::NotFound { kind, name: name.into() });
+            }
+        }
+        let id = CredentialId::Robot { registry: registry.into(), workspace: workspace.into() };
+        match credential {
+            Some(credential) => drop(inner.credentials.insert(id, credential)),
+            None => drop(inner.credentials.remove(&id)),
+        }
+        Ok(())
+    }
+}
