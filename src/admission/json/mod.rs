@@ -10,18 +10,21 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 mod scan;
 
 use scan::{nested_length, string_run};
+
+/// Levels of nesting of what is read; a CronJob's containers are at the tenth.
+const READ_DEPTH_MAX: u32 = 64;
 
 /// Reads a value that borrows from `text`.
 ///
 /// # Errors
 /// The text is not JSON where it is read, is not balanced where it is skipped, or does not fit the type.
 pub fn from_str<'de, T: de::Deserialize<'de>>(text: &'de str) -> Result<T, JsonError> {
-    let mut cursor = Cursor { text, at: 0 };
+    let mut cursor = Cursor { text, at: 0, depth: 0 };
     let value = T::deserialize(&mut cursor).map_err(|error| error.at(cursor.at))?;
     match cursor.peek() {
         None => Ok(value),
@@ -68,6 +71,8 @@ impl de::Error for JsonError {
 struct Cursor<'de> {
     text: &'de str,
     at: usize,
+    /// Brackets that are open around what is read.
+    depth: u32,
 }
 
 impl<'de> Cursor<'de> {
@@ -149,20 +154,55 @@ impl<'de> Cursor<'de> {
             Some(b't') => self.literal("true"),
             Some(b'f') => self.literal("false"),
             Some(b'n') => self.literal("null"),
-            Some(b'-' | b'0'..=b'9') => {
-                let rest = &self.bytes()[self.at..];
-                let number = |b: &u8| matches!(b, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
-                self.at += rest.iter().take_while(|b| number(b)).count();
-                Ok(())
-            }
+            Some(b'-' | b'0'..=b'9') => self.skip_number(),
             _ => Err(JsonError::new("expected a value")),
         }
+    }
+
+    /// Passes over a number, as RFC 8259 section 6 has it.
+    fn skip_number(&mut self) -> Result<(), JsonError> {
+        let bytes = self.bytes();
+        let take = |at: &mut usize, set: &[u8]| {
+            let found = bytes.get(*at).is_some_and(|b| set.contains(b));
+            *at += usize::from(found);
+            found
+        };
+        let digits = |at: &mut usize| {
+            let run = bytes[*at..].iter().take_while(|b| b.is_ascii_digit()).count();
+            *at += run;
+            run > 0
+        };
+        let mut at = self.at;
+        take(&mut at, b"-");
+        let mut valid = take(&mut at, b"0") || digits(&mut at);
+        if take(&mut at, b".") {
+            valid &= digits(&mut at);
+        }
+        if take(&mut at, b"eE") {
+            take(&mut at, b"+-");
+            valid &= digits(&mut at);
+        }
+        self.at = at;
+        if valid { Ok(()) } else { Err(JsonError::new("a malformed number")) }
     }
 
     /// Passes over an object or array: to the bracket that closes the one here.
     fn skip_nested(&mut self) -> Result<(), JsonError> {
         self.at += nested_length(&self.bytes()[self.at..])?;
         Ok(())
+    }
+
+    /// Reads what stands in the brackets that begin here. Types may be recursive (a template's spec may hold a
+    /// template), so the bound is what keeps the stack.
+    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, JsonError>) -> Result<T, JsonError> {
+        if self.depth == READ_DEPTH_MAX {
+            return Err(JsonError::new(format!("nested over {READ_DEPTH_MAX} levels deep")));
+        }
+        self.at += 1;
+        self.depth += 1;
+        let value = read(self)?;
+        self.depth -= 1;
+        Ok(value)
     }
 
     /// Whether another element follows, having taken the comma in front of it.
@@ -191,14 +231,8 @@ impl<'de> de::Deserializer<'de> for &mut Cursor<'de> {
                 Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
                 Cow::Owned(text) => visitor.visit_string(text),
             },
-            Some(b'{') => {
-                self.at += 1;
-                visitor.visit_map(Members { cursor: self, first: true })
-            }
-            Some(b'[') => {
-                self.at += 1;
-                visitor.visit_seq(Elements { cursor: self, first: true })
-            }
+            Some(b'{') => self.nested(|cursor| visitor.visit_map(Members { cursor, first: true })),
+            Some(b'[') => self.nested(|cursor| visitor.visit_seq(Elements { cursor, first: true })),
             Some(b'n') => {
                 self.literal("null")?;
                 visitor.visit_unit()
@@ -235,9 +269,9 @@ impl<'de> de::Deserializer<'de> for &mut Cursor<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, JsonError> {
-        match self.raw_string()? {
-            (name, false) => visitor.visit_enum(BorrowedStrDeserializer::new(name)),
-            _ => Err(JsonError::new("unexpected escape")),
+        match self.string()? {
+            Cow::Borrowed(name) => visitor.visit_enum(BorrowedStrDeserializer::new(name)),
+            Cow::Owned(name) => visitor.visit_enum(name.into_deserializer()),
         }
     }
 
@@ -299,86 +333,4 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde::Deserialize;
-    use serde_json::Value;
-
-    use super::*;
-
-    #[derive(Debug, PartialEq, Deserialize)]
-    struct Probe<'a> {
-        #[serde(borrow)]
-        wanted: Option<Cow<'a, str>>,
-        #[serde(borrow, default)]
-        list: Vec<Cow<'a, str>>,
-    }
-
-    fn any_value() -> impl Strategy<Value = Value> {
-        // Quotes, backslashes and brackets, in runs: whatever could be taken for structure.
-        let text = "[a{}\\[\\]\"\\\\é\u{0}-\u{1f}]{0,150}";
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            text.prop_map(Value::from),
-        ];
-        leaf.prop_recursive(6, 64, 6, move |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::btree_map(text, inner, 0..6).prop_map(Value::from_iter),
-            ]
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn whatever_is_skipped_what_is_read_is_what_serde_json_reads(
-            before: Vec<bool>, skipped in any_value(), wanted in any::<Option<String>>(), list: Vec<String>, pretty: bool,
-            cut: prop::sample::Index
-        ) {
-            let document = serde_json::json!({"a": before, "b": skipped, "list": list, "wanted": wanted, "z": skipped});
-            let text = if pretty { serde_json::to_string_pretty(&document) } else { serde_json::to_string(&document) }.unwrap();
-            let expected: Probe<'_> = serde_json::from_str(&text).unwrap();
-            prop_assert_eq!(&from_str::<Probe<'_>>(&text).unwrap(), &expected);
-            if let Some(part) = text.get(..cut.index(text.len())) {
-                prop_assert!(from_str::<Probe<'_>>(part).is_err(), "a text that breaks off was read");
-            }
-        }
-
-        #[test]
-        fn what_serde_json_refuses_in_a_read_member_is_refused(text in "[{}\\[\\]\":,a\\\\un0 \u{1}]{0,12}") {
-            let document = format!("{{\"wanted\":{text}}}");
-            if let Err(error) = serde_json::from_str::<Probe<'_>>(&document) {
-                prop_assert!(from_str::<Probe<'_>>(&document).is_err(), "serde_json says {error} to {document}");
-            }
-        }
-    }
-
-    #[test]
-    fn nesting_is_bounded_in_what_is_skipped() {
-        let nested = |levels: usize| {
-            format!("{{\"a\":{}{},\"wanted\":\"x\"}}", "[".repeat(levels), "]".repeat(levels))
-        };
-        assert!(from_str::<Probe<'_>>(&nested(900)).is_ok());
-        let error = from_str::<Probe<'_>>(&nested(2000)).unwrap_err().to_string();
-        assert!(error.contains("1000 levels"), "{error}");
-    }
-
-    #[test]
-    fn doubled_members_and_what_follows_the_end_are_refused() {
-        for text in [
-            r#"{"wanted":"x","wanted":"y"}"#,
-            r#"{"wanted":"x"} {}"#,
-            r#"{"wanted":"x",}"#,
-            r#"{"wanted" "x"}"#,
-            r#"{wanted:"x"}"#,
-        ] {
-            assert!(from_str::<Probe<'_>>(text).is_err(), "{text}");
-        }
-        let escaped: Probe<'_> = from_str(r#"{"want\u0065d":"a\u002fb"}"#).unwrap();
-        assert_eq!(escaped.wanted.as_deref(), Some("a/b"), "an escaped name is still the name");
-    }
-}
+mod tests;

@@ -1,0 +1,82 @@
+//! Against serde_json: what is read is the same, and what breaks off is refused.
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::*;
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Probe<'a> {
+    #[serde(borrow)]
+    wanted: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    list: Vec<Cow<'a, str>>,
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    // Quotes, backslashes and brackets, in runs: whatever could be taken for structure.
+    let text = "[a{}\\[\\]\"\\\\é\u{0}-\u{1f}]{0,150}";
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        text.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(text, inner, 0..6).prop_map(Value::from_iter),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_skipped_what_is_read_is_what_serde_json_reads(
+        before: Vec<bool>, skipped in any_value(), wanted in any::<Option<String>>(), list: Vec<String>, pretty: bool,
+        cut: prop::sample::Index
+    ) {
+        let document = serde_json::json!({"a": before, "b": skipped, "list": list, "wanted": wanted, "z": skipped});
+        let text = if pretty { serde_json::to_string_pretty(&document) } else { serde_json::to_string(&document) }.unwrap();
+        let expected: Probe<'_> = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&from_str::<Probe<'_>>(&text).unwrap(), &expected);
+        if let Some(part) = text.get(..cut.index(text.len())) {
+            prop_assert!(from_str::<Probe<'_>>(part).is_err(), "a text that breaks off was read");
+        }
+    }
+
+    #[test]
+    fn what_serde_json_refuses_in_a_read_member_is_refused(text in "[{}\\[\\]\":,a\\\\un0 \u{1}]{0,12}") {
+        let document = format!("{{\"wanted\":{text}}}");
+        if let Err(error) = serde_json::from_str::<Probe<'_>>(&document) {
+            prop_assert!(from_str::<Probe<'_>>(&document).is_err(), "serde_json says {error} to {document}");
+        }
+    }
+}
+
+#[test]
+fn nesting_is_bounded_in_what_is_skipped() {
+    let nested =
+        |levels: usize| format!("{{\"a\":{}{},\"wanted\":\"x\"}}", "[".repeat(levels), "]".repeat(levels));
+    assert!(from_str::<Probe<'_>>(&nested(900)).is_ok());
+    let error = from_str::<Probe<'_>>(&nested(2000)).unwrap_err().to_string();
+    assert!(error.contains("1000 levels"), "{error}");
+}
+
+#[test]
+fn doubled_members_and_what_follows_the_end_are_refused() {
+    for text in [
+        r#"{"wanted":"x","wanted":"y"}"#,
+        r#"{"wanted":"x"} {}"#,
+        r#"{"wanted":"x",}"#,
+        r#"{"wanted" "x"}"#,
+        r#"{wanted:"x"}"#,
+    ] {
+        assert!(from_str::<Probe<'_>>(text).is_err(), "{text}");
+    }
+    let escaped: Probe<'_> = from_str(r#"{"want\u0065d":"a\u002fb"}"#).unwrap();
+    assert_eq!(escaped.wanted.as_deref(), Some("a/b"), "an escaped name is still the name");
+}
