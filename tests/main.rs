@@ -17,6 +17,8 @@ mod https;
 mod image_cli;
 mod image_references;
 mod pod_schema;
+mod real_registry;
+mod serving;
 mod store_contract;
 mod store_embedded;
 mod store_refusals;

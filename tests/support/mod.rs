@@ -4,4 +4,5 @@ pub mod api;
 pub mod cli;
 pub mod memory_store;
 pub mod records;
+pub mod server;
 pub mod webhooks;

@@ -1,0 +1,66 @@
+//! The real process: what it serves, what Prometheus thinks of its metrics, how it ends.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::server::Server;
+
+fn recorded() -> Value {
+    serde_json::from_str(include_str!("data/reviews/validate-create-pods-3.json")).unwrap()
+}
+
+#[tokio::test]
+async fn a_written_record_decides_within_moments_and_outlives_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start(directory.path()).await;
+    assert_eq!(server.review("validate", &recorded()).await["response"]["allowed"], true);
+    let policy = json!({"apiVersion": "pullgate.io/v1alpha1", "kind": "PullPolicy", "metadata": {"name": "strict"},
+                        "spec": {"unmanaged": {"default": "Deny"}}});
+    server.call(Method::POST, "/policies", Some(policy)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(server.review("validate", &recorded()).await["response"]["allowed"], false);
+
+    server.kill();
+    let mut server = Server::start(directory.path()).await;
+    assert_eq!(server.review("validate", &recorded()).await["response"]["allowed"], false);
+    assert!(server.terminate().success(), "a stop that was asked for is no failure");
+}
+
+#[tokio::test]
+async fn prometheus_finds_nothing_to_complain_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path()).await;
+    for webhook in ["mutate", "validate"] {
+        server.review(webhook, &recorded()).await;
+    }
+    let metrics = server.get(format!("{}/metrics", server.metrics)).await.text().await.unwrap();
+    for name in [
+        r#"pullgate_decisions_total{decision="allow",operation="CREATE",reason="Unmanaged",webhook="validate"} 1"#,
+        r#"pullgate_admission_duration_seconds_count{webhook="mutate"} 1"#,
+        r#"pullgate_snapshot_records{kind="space"} 0"#,
+        "pullgate_snapshot_built_timestamp_seconds",
+        "pullgate_snapshot_build_duration_seconds",
+        "pullgate_certificate_expiry_timestamp_seconds",
+        r#"pullgate_store_errors_total{operation="write"} 0"#,
+    ] {
+        assert!(metrics.contains(name), "{name} is not in:\n{metrics}");
+    }
+    for tenant in ["team-a-prod", "nginx", "bare"] {
+        assert!(!metrics.contains(tenant), "a metric names {tenant}");
+    }
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool, of Debian's prometheus, is missing; tests/run installs it");
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}

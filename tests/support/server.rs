@@ -1,0 +1,119 @@
+//! A real `pullgate serve` in a directory of its own, ended with the test.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method, Response};
+use serde_json::Value;
+
+use super::api::sha256;
+use super::cli::pullgate;
+
+/// The token of the one Admin that [`Server::start`] makes, who may reveal passwords.
+const TOKEN: &str = "token-of-the-test";
+
+pub struct Server {
+    process: Child,
+    client: Client,
+    pub webhooks: String,
+    pub api: String,
+    pub metrics: String,
+}
+
+impl Server {
+    /// Starts a server on free ports and waits until it is ready.
+    pub async fn start(directory: &Path) -> Self {
+        let tokens = directory.join("tokens.yaml");
+        let entry =
+            format!("tokens:\n- {{name: test, role: Admin, reveal: true, sha256: {}}}\n", sha256(TOKEN));
+        std::fs::write(&tokens, entry).unwrap();
+        let data = directory.join("data");
+        let any = "127.0.0.1:0";
+        let mut process: Child = Command::new(pullgate(&[]).get_program())
+            .args(["serve", "--log-json", "--settle", "0", "--webhook-addr", any, "--api-addr", any])
+            .args(["--metrics-addr", any, "--data-dir"])
+            .arg(&data)
+            .arg("--tokens")
+            .arg(&tokens)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let serving = loop {
+            let line: Value = serde_json::from_str(&lines.next().expect("it ended").unwrap()).unwrap();
+            if line["fields"]["message"] == "serving" {
+                break line["fields"].clone();
+            }
+        };
+        // Nobody may find the pipe full.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = |part: &str| serving[part].as_str().unwrap().to_owned();
+        let ca = std::fs::read_to_string(data.join("tls/ca.crt")).unwrap();
+        let server = Self {
+            process,
+            client: crate::tls::client(&ca, b"http/1.1"),
+            webhooks: format!("https://{}", address("webhooks")),
+            api: format!("https://{}/api/v1", address("api")),
+            metrics: format!("http://{}", address("metrics")),
+        };
+        let start = Instant::now();
+        while !server
+            .client
+            .get(format!("{}/readyz", server.metrics))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .is_success()
+        {
+            assert!(start.elapsed() < Duration::from_secs(10), "not ready in time");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server
+    }
+
+    pub async fn get(&self, url: String) -> Response {
+        self.client.get(url).bearer_auth(TOKEN).send().await.unwrap()
+    }
+
+    /// A call of the management API that must succeed.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let request = self.client.request(method, format!("{}{path}", self.api)).bearer_auth(TOKEN);
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let response = request.send().await.unwrap();
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// The answer to a review.
+    pub async fn review(&self, webhook: &str, review: &Value) -> Value {
+        let url = format!("{}/{webhook}", self.webhooks);
+        self.client.post(url).json(review).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Asks it to end, as a kubelet does.
+    pub fn terminate(&mut self) -> ExitStatus {
+        Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        self.process.wait().unwrap()
+    }
+
+    /// Ends it without a chance to say goodbye.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
