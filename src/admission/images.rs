@@ -3,13 +3,13 @@
 //! Containers of all three kinds and image volumes; `tests/pod_schema.rs` walks the PodSpec of the newest
 //! Kubernetes API that the build knows and fails when a field appears that is not read here.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::strict;
+use super::text::Text;
 use crate::domain::pull_secret::PULL_SECRET;
 
 /// A Pod, or a workload with a template for Pods; the few fields that matter, all absent in other objects.
@@ -56,7 +56,7 @@ struct Spec<'a> {
     #[serde(borrow, default, deserialize_with = "strict::objects")]
     image_pull_secrets: Option<Vec<SecretReference<'a>>>,
     #[serde(borrow, default)]
-    node_name: Option<Cow<'a, str>>,
+    node_name: Option<Text<'a>>,
     /// Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, ReplicationController.
     #[serde(borrow, default, deserialize_with = "strict::object")]
     template: Option<Box<Template<'a>>>,
@@ -69,17 +69,17 @@ struct Spec<'a> {
 #[serde(rename_all = "camelCase")]
 struct Container<'a> {
     #[serde(borrow, default)]
-    name: Cow<'a, str>,
+    name: Text<'a>,
     #[serde(borrow, default)]
-    image: Option<Cow<'a, str>>,
+    image: Option<Text<'a>>,
     #[serde(borrow, default)]
-    image_pull_policy: Option<Cow<'a, str>>,
+    image_pull_policy: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Volume<'a> {
     #[serde(borrow, default)]
-    name: Cow<'a, str>,
+    name: Text<'a>,
     #[serde(borrow, default, deserialize_with = "strict::object")]
     image: Option<ImageVolume<'a>>,
 }
@@ -89,15 +89,15 @@ struct Volume<'a> {
 #[serde(rename_all = "camelCase")]
 struct ImageVolume<'a> {
     #[serde(borrow, default)]
-    reference: Option<Cow<'a, str>>,
+    reference: Option<Text<'a>>,
     #[serde(borrow, default)]
-    pull_policy: Option<Cow<'a, str>>,
+    pull_policy: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct SecretReference<'a> {
     #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
 }
 
 /// A list of the pod's spec that names images.

@@ -95,7 +95,7 @@ pub fn mutate(
             always_where_needed(&scope, pod.images(), now, &mut patch, &mut count);
         }
         // Nothing but ephemeral containers can be added to a pod with a pull policy of its own.
-        Subject::ChangedPod { pod, old } if review.sub_resource == EPHEMERAL_CONTAINERS => {
+        Subject::ChangedPod { pod, old } if &*review.sub_resource == EPHEMERAL_CONTAINERS => {
             let old = old.former_images();
             let new = pod.images().filter(|image| !old.have(image));
             always_where_needed(&scope, new, now, &mut patch, &mut count);
@@ -172,6 +172,6 @@ impl Review<'_> {
         self.object.as_ref().is_some_and(Object::claims_to_be_mirror)
             && !pod.node_name().is_empty()
             && self.user.username.strip_prefix("system:node:") == Some(pod.node_name())
-            && self.user.groups.iter().flatten().any(|group| group == "system:nodes")
+            && self.user.groups.iter().flatten().any(|group| &**group == "system:nodes")
     }
 }

@@ -11,3 +11,4 @@ pub mod patch;
 pub mod preview;
 pub mod review;
 mod strict;
+pub mod text;

@@ -12,6 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::images::Object;
 use super::json;
+use super::text::Text;
 
 /// The largest body that is read, in bytes: an object and its predecessor of 3 MiB each, and what surrounds them.
 pub const BODY_MAX: usize = 7 * 1024 * 1024;
@@ -31,12 +32,12 @@ pub enum Operation {
 /// A request, borrowing from the body.
 #[derive(Debug)]
 pub struct Review<'a> {
-    pub uid: Cow<'a, str>,
+    pub uid: Text<'a>,
     pub operation: Operation,
     pub kind: GroupVersionKind<'a>,
     /// Empty for the object itself.
-    pub sub_resource: Cow<'a, str>,
-    pub namespace: Cow<'a, str>,
+    pub sub_resource: Text<'a>,
+    pub namespace: Text<'a>,
     pub user: User<'a>,
     pub object: Option<Object<'a>>,
     pub old_object: Option<Object<'a>>,
@@ -46,20 +47,20 @@ pub struct Review<'a> {
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct GroupVersionKind<'a> {
     #[serde(borrow, default)]
-    pub group: Cow<'a, str>,
+    pub group: Text<'a>,
     #[serde(borrow, default)]
-    pub version: Cow<'a, str>,
+    pub version: Text<'a>,
     #[serde(borrow, default)]
-    pub kind: Cow<'a, str>,
+    pub kind: Text<'a>,
 }
 
 /// Who asks; only to recognise a node's mirror pods.
 #[derive(Debug, Default, Deserialize)]
 pub struct User<'a> {
     #[serde(borrow, default)]
-    pub username: Cow<'a, str>,
+    pub username: Text<'a>,
     #[serde(borrow, default)]
-    pub groups: Option<Vec<Cow<'a, str>>>,
+    pub groups: Option<Vec<Text<'a>>>,
 }
 
 /// A body that is no review pullgate can judge.
@@ -73,9 +74,9 @@ pub struct ReviewError {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default)]
-    kind: Cow<'a, str>,
+    kind: Text<'a>,
     #[serde(borrow, default, rename = "apiVersion")]
-    api_version: Cow<'a, str>,
+    api_version: Text<'a>,
     #[serde(borrow)]
     request: Option<RawRequest<'a>>,
 }
@@ -84,14 +85,14 @@ struct Envelope<'a> {
 #[serde(rename_all = "camelCase")]
 struct RawRequest<'a> {
     #[serde(borrow, default)]
-    uid: Cow<'a, str>,
+    uid: Text<'a>,
     operation: Option<Operation>,
     #[serde(borrow, default)]
     kind: GroupVersionKind<'a>,
     #[serde(borrow, default)]
-    sub_resource: Option<Cow<'a, str>>,
+    sub_resource: Option<Text<'a>>,
     #[serde(borrow, default)]
-    namespace: Option<Cow<'a, str>>,
+    namespace: Option<Text<'a>>,
     #[serde(borrow, default)]
     user_info: User<'a>,
     #[serde(borrow)]
@@ -110,7 +111,7 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
     // The error may quote a text of the body, of any length.
     let envelope: Envelope<'_> = json::from_str(text)
         .map_err(|e| fault(format!("the body is not an AdmissionReview: {}", shown(&e.to_string()))))?;
-    if envelope.kind != "AdmissionReview" || envelope.api_version != API_VERSION {
+    if &*envelope.kind != "AdmissionReview" || &*envelope.api_version != API_VERSION {
         let found = format!("{} {}", shown(&envelope.api_version), shown(&envelope.kind));
         return Err(fault(format!("expected {API_VERSION} AdmissionReview, found {found}")));
     }
