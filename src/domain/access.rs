@@ -52,6 +52,8 @@ impl Scope<'_> {
                 });
             }
         }
+        // The table's own order differs from one snapshot to the next.
+        bound.sort_by(|a, b| (&a.registry, &a.path).cmp(&(&b.registry, &b.path)));
         bound
     }
 
