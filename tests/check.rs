@@ -132,7 +132,7 @@ fn lists_are_unrolled_and_kinds_without_pods_counted() {
     let items = "- metadata: {name: a}\n  spec: {containers: [{name: m, image: nginx}]}\n\
                  - metadata: {name: b}\n  spec:\n    containers:\n    - name: m\n      image: 7\n";
     let Run { code, stderr, .. } = check_text(&format!("apiVersion: v1\nkind: PodList\nitems:\n{items}"));
-    let message = "<stdin>:10: spec.containers[0].image: invalid type: integer `7`, expected a string\n";
+    let message = "<stdin>:10: spec.containers[0].image: expected a string, found a number\n";
     assert_eq!((code, stderr.as_str()), (2, message));
 
     let others = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret}\n---\n\
@@ -149,7 +149,7 @@ fn faults_name_the_line_within_the_file() {
         ("apiVersion: v1\nkind: Pod\nspec: {}\n", "12: metadata.name: it must be there, or generateName"),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: 5\n",
-            "15: spec: invalid type: integer `5`, expected a mapping",
+            "15: spec: expected an object, found a number",
         ),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec:\n  containers: []\n",

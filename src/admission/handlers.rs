@@ -1,14 +1,13 @@
 //! The HTTP side of the webhooks: reads the body within its bounds, judges, answers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, BodyDataStream, Bytes};
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt;
@@ -48,8 +47,8 @@ impl Admission {
 
 /// `POST /mutate` and `POST /validate`.
 pub fn router(admission: Arc<Admission>) -> Router {
-    let mutate = |state, query, headers, body| serve(Webhook::Mutate, state, query, headers, body);
-    let validate = |state, query, headers, body| serve(Webhook::Validate, state, query, headers, body);
+    let mutate = |state, request| serve(Webhook::Mutate, state, request);
+    let validate = |state, request| serve(Webhook::Validate, state, request);
     Router::new().route("/mutate", post(mutate)).route("/validate", post(validate)).with_state(admission)
 }
 
@@ -61,15 +60,9 @@ struct Fault {
     message: String,
 }
 
-async fn serve(
-    webhook: Webhook,
-    State(admission): State<Arc<Admission>>,
-    Query(query): Query<HashMap<String, String>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+async fn serve(webhook: Webhook, State(admission): State<Arc<Admission>>, request: Request) -> Response {
     let start = Instant::now();
-    let outcome = match admission.read(&query, &headers, body).await {
+    let outcome = match admission.read(request).await {
         Ok(bytes) => admission.answer(webhook, &bytes),
         Err(fault) => Err(fault),
     };
@@ -86,18 +79,15 @@ async fn serve(
 
 impl Admission {
     /// The body, within its size, the deadline and the room that all large bodies share.
-    async fn read(
-        &self,
-        query: &HashMap<String, String>,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<Bytes, Fault> {
-        let announced =
-            headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    async fn read(&self, request: Request) -> Result<Bytes, Fault> {
+        let announced = request.headers().get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+        let named = request.uri().query().and_then(time_out);
+        let deadline = named.unwrap_or(DEADLINE).min(DEADLINE);
+        let body = request.into_body();
         if announced.is_some_and(|length| length > BODY_MAX) {
             return Err(too_large(body.into_data_stream()).await);
         }
-        let deadline = query.get("timeout").and_then(|text| duration(text)).unwrap_or(DEADLINE).min(DEADLINE);
         let reading = async {
             let _room = match announced {
                 Some(length) if length <= SMALL_BODY => None,
@@ -219,6 +209,11 @@ impl IntoResponse for Fault {
         });
         (self.status, axum::Json(status)).into_response()
     }
+}
+
+/// The API server's `?timeout=10s`.
+fn time_out(query: &str) -> Option<Duration> {
+    query.split('&').find_map(|pair| pair.strip_prefix("timeout=")).and_then(duration)
 }
 
 /// A Go duration as the API server writes time-outs: `10s`, `1m30s`, `500ms`.

@@ -3,101 +3,70 @@
 //! Containers of all three kinds and image volumes; `tests/pod_schema.rs` walks the PodSpec of the newest
 //! Kubernetes API that the build knows and fails when a field appears that is not read here.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
-use super::strict;
-use super::text::Text;
+use super::json::{JsonError, Reader};
 use crate::domain::pull_secret::PULL_SECRET;
 
 /// A Pod, or a workload with a template for Pods; the few fields that matter, all absent in other objects.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Object<'a> {
-    #[serde(default, deserialize_with = "strict::object")]
     metadata: Option<Metadata>,
-    #[serde(borrow, default, deserialize_with = "strict::object")]
     spec: Option<Spec<'a>>,
     /// `PodTemplate` has it at the top.
-    #[serde(borrow, default, deserialize_with = "strict::object")]
     template: Option<Template<'a>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 struct Metadata {
-    #[serde(default, deserialize_with = "strict::object")]
     annotations: Option<Annotations>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 struct Annotations {
-    #[serde(default, rename = "kubernetes.io/config.mirror")]
-    mirror: Option<IgnoredAny>,
+    /// `kubernetes.io/config.mirror`, whatever its value.
+    mirror: Option<()>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 struct Template<'a> {
-    #[serde(borrow, default, deserialize_with = "strict::object")]
     spec: Option<Spec<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 struct Spec<'a> {
-    #[serde(borrow, default, deserialize_with = "strict::objects")]
     init_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default, deserialize_with = "strict::objects")]
     containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default, deserialize_with = "strict::objects")]
     ephemeral_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default, deserialize_with = "strict::objects")]
     volumes: Option<Vec<Volume<'a>>>,
-    #[serde(borrow, default, deserialize_with = "strict::objects")]
-    image_pull_secrets: Option<Vec<SecretReference<'a>>>,
-    #[serde(borrow, default)]
-    node_name: Option<Text<'a>>,
+    /// Their names.
+    image_pull_secrets: Option<Vec<Option<Cow<'a, str>>>>,
+    node_name: Option<Cow<'a, str>>,
     /// Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, ReplicationController.
-    #[serde(borrow, default, deserialize_with = "strict::object")]
     template: Option<Box<Template<'a>>>,
     /// `CronJob`.
-    #[serde(borrow, default, deserialize_with = "strict::object")]
     job_template: Option<Box<Template<'a>>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 struct Container<'a> {
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    image: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    image_pull_policy: Option<Text<'a>>,
+    name: Option<Cow<'a, str>>,
+    image: Option<Cow<'a, str>>,
+    image_pull_policy: Option<Cow<'a, str>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 struct Volume<'a> {
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default, deserialize_with = "strict::object")]
+    name: Option<Cow<'a, str>>,
     image: Option<ImageVolume<'a>>,
 }
 
 /// `volumes[].image`, KEP-4639.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 struct ImageVolume<'a> {
-    #[serde(borrow, default)]
-    reference: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    pull_policy: Option<Text<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SecretReference<'a> {
-    #[serde(borrow, default)]
-    name: Option<Text<'a>>,
+    reference: Option<Cow<'a, str>>,
+    pull_policy: Option<Cow<'a, str>>,
 }
 
 /// A list of the pod's spec that names images.
@@ -150,7 +119,22 @@ impl FormerImages<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct Pod<'a>(&'a Spec<'a>);
 
-impl Object<'_> {
+impl<'a> Object<'a> {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// A field that matters has another type than in the Kubernetes API, or is there twice.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let mut object = Self::default();
+        reader.object(|reader, name| match name {
+            "metadata" => reader.once(&mut object.metadata, Metadata::read),
+            "spec" => reader.once(&mut object.spec, Spec::read),
+            "template" => reader.once(&mut object.template, Template::read),
+            _ => reader.skip(),
+        })?;
+        Ok(object)
+    }
+
     /// The object read as a Pod.
     pub fn pod(&self) -> Option<Pod<'_>> {
         self.spec.as_ref().map(Pod)
@@ -182,7 +166,7 @@ impl<'a> Pod<'a> {
             list.iter().flatten().enumerate().map(move |(index, c)| ImageUse {
                 place,
                 index,
-                name: &c.name,
+                name: c.name.as_deref().unwrap_or_default(),
                 image: c.image.as_deref().unwrap_or_default(),
                 pull_policy: c.image_pull_policy.as_deref(),
             })
@@ -192,7 +176,7 @@ impl<'a> Pod<'a> {
             Some(ImageUse {
                 place: Place::Volume,
                 index,
-                name: &v.name,
+                name: v.name.as_deref().unwrap_or_default(),
                 image: image.reference.as_deref().unwrap_or_default(),
                 pull_policy: image.pull_policy.as_deref(),
             })
@@ -217,7 +201,9 @@ impl<'a> Pod<'a> {
     pub fn pull_secrets(self) -> PullSecrets {
         match self.0.image_pull_secrets.as_deref() {
             None | Some([]) => PullSecrets::Empty,
-            Some(list) if list.iter().any(|s| s.name.as_deref() == Some(PULL_SECRET)) => PullSecrets::Present,
+            Some(list) if list.iter().any(|name| name.as_deref() == Some(PULL_SECRET)) => {
+                PullSecrets::Present
+            }
             Some(_) => PullSecrets::Others,
         }
     }
@@ -232,4 +218,108 @@ pub enum PullSecrets {
     Others,
     /// Pullgate's, perhaps among others.
     Present,
+}
+
+impl Metadata {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
+        let mut metadata = Self::default();
+        reader.object(|reader, name| match name {
+            "annotations" => reader.once(&mut metadata.annotations, Annotations::read),
+            _ => reader.skip(),
+        })?;
+        Ok(metadata)
+    }
+}
+
+impl Annotations {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
+        let mut annotations = Self::default();
+        reader.object(|reader, name| match name {
+            "kubernetes.io/config.mirror" => reader.once(&mut annotations.mirror, Reader::skip),
+            _ => reader.skip(),
+        })?;
+        Ok(annotations)
+    }
+}
+
+impl<'a> Template<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let mut template = Self::default();
+        reader.object(|reader, name| match name {
+            "spec" => reader.once(&mut template.spec, Spec::read),
+            _ => reader.skip(),
+        })?;
+        Ok(template)
+    }
+
+    fn boxed(reader: &mut Reader<'a>) -> Result<Box<Self>, JsonError> {
+        Self::read(reader).map(Box::new)
+    }
+}
+
+impl<'a> Spec<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let mut spec = Self::default();
+        let containers = |reader: &mut Reader<'a>| reader.list(Container::read);
+        reader.object(|reader, name| match name {
+            "initContainers" => reader.once(&mut spec.init_containers, containers),
+            "containers" => reader.once(&mut spec.containers, containers),
+            "ephemeralContainers" => reader.once(&mut spec.ephemeral_containers, containers),
+            "volumes" => reader.once(&mut spec.volumes, |reader| reader.list(Volume::read)),
+            "imagePullSecrets" => {
+                reader.once(&mut spec.image_pull_secrets, |reader| reader.list(secret_reference))
+            }
+            "nodeName" => reader.once(&mut spec.node_name, Reader::string),
+            "template" => reader.once(&mut spec.template, Template::boxed),
+            "jobTemplate" => reader.once(&mut spec.job_template, Template::boxed),
+            _ => reader.skip(),
+        })?;
+        Ok(spec)
+    }
+}
+
+fn secret_reference<'a>(reader: &mut Reader<'a>) -> Result<Option<Cow<'a, str>>, JsonError> {
+    let mut found = None;
+    reader.object(|reader, name| match name {
+        "name" => reader.once(&mut found, Reader::string),
+        _ => reader.skip(),
+    })?;
+    Ok(found)
+}
+
+impl<'a> Container<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let mut container = Self::default();
+        reader.object(|reader, name| match name {
+            "name" => reader.once(&mut container.name, Reader::string),
+            "image" => reader.once(&mut container.image, Reader::string),
+            "imagePullPolicy" => reader.once(&mut container.image_pull_policy, Reader::string),
+            _ => reader.skip(),
+        })?;
+        Ok(container)
+    }
+}
+
+impl<'a> Volume<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let mut volume = Self::default();
+        reader.object(|reader, name| match name {
+            "name" => reader.once(&mut volume.name, Reader::string),
+            "image" => reader.once(&mut volume.image, ImageVolume::read),
+            _ => reader.skip(),
+        })?;
+        Ok(volume)
+    }
+}
+
+impl<'a> ImageVolume<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let mut image = Self::default();
+        reader.object(|reader, name| match name {
+            "reference" => reader.once(&mut image.reference, Reader::string),
+            "pullPolicy" => reader.once(&mut image.pull_policy, Reader::string),
+            _ => reader.skip(),
+        })?;
+        Ok(image)
+    }
 }

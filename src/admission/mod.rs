@@ -10,5 +10,3 @@ pub mod judge;
 pub mod patch;
 pub mod preview;
 pub mod review;
-mod strict;
-pub mod text;

@@ -4,24 +4,21 @@
 //! guessed. No model of the whole Pod exists, and the body is not parsed twice.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::str::Utf8Error;
 
 use super::images::Object;
-use super::json;
-use super::text::Text;
+use super::json::{JsonError, Reader};
 
 /// The largest body that is read, in bytes: an object and its predecessor of 3 MiB each, and what surrounds them.
 pub const BODY_MAX: usize = 7 * 1024 * 1024;
 /// The one version of `AdmissionReview` that is understood and answered.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
+/// The longest uid that the answer to a faulty body repeats, in bytes; the API server's have 36.
+const UID_MAX: usize = 128;
 
 /// What the API server is about to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Create,
     Update,
@@ -32,35 +29,30 @@ pub enum Operation {
 /// A request, borrowing from the body.
 #[derive(Debug)]
 pub struct Review<'a> {
-    pub uid: Text<'a>,
+    pub uid: Cow<'a, str>,
     pub operation: Operation,
     pub kind: GroupVersionKind<'a>,
     /// Empty for the object itself.
-    pub sub_resource: Text<'a>,
-    pub namespace: Text<'a>,
+    pub sub_resource: Cow<'a, str>,
+    pub namespace: Cow<'a, str>,
     pub user: User<'a>,
     pub object: Option<Object<'a>>,
     pub old_object: Option<Object<'a>>,
 }
 
 /// The kind of the object under review.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct GroupVersionKind<'a> {
-    #[serde(borrow, default)]
-    pub group: Text<'a>,
-    #[serde(borrow, default)]
-    pub version: Text<'a>,
-    #[serde(borrow, default)]
-    pub kind: Text<'a>,
+    pub group: Cow<'a, str>,
+    pub version: Cow<'a, str>,
+    pub kind: Cow<'a, str>,
 }
 
 /// Who asks; only to recognise a node's mirror pods.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct User<'a> {
-    #[serde(borrow, default)]
-    pub username: Text<'a>,
-    #[serde(borrow, default)]
-    pub groups: Option<Vec<Text<'a>>>,
+    pub username: Cow<'a, str>,
+    pub groups: Vec<Cow<'a, str>>,
 }
 
 /// A body that is no review pullgate can judge.
@@ -71,33 +63,22 @@ pub struct ReviewError {
     pub message: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Envelope<'a> {
-    #[serde(borrow, default)]
-    kind: Text<'a>,
-    #[serde(borrow, default, rename = "apiVersion")]
-    api_version: Text<'a>,
-    #[serde(borrow)]
-    request: Option<RawRequest<'a>>,
+    kind: Option<Cow<'a, str>>,
+    api_version: Option<Cow<'a, str>>,
+    request: Option<Request<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawRequest<'a> {
-    #[serde(borrow, default)]
-    uid: Text<'a>,
+#[derive(Default)]
+struct Request<'a> {
+    uid: Option<Cow<'a, str>>,
     operation: Option<Operation>,
-    #[serde(borrow, default)]
-    kind: GroupVersionKind<'a>,
-    #[serde(borrow, default)]
-    sub_resource: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    namespace: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    user_info: User<'a>,
-    #[serde(borrow)]
+    kind: Option<GroupVersionKind<'a>>,
+    sub_resource: Option<Cow<'a, str>>,
+    namespace: Option<Cow<'a, str>>,
+    user: Option<User<'a>>,
     object: Option<Object<'a>>,
-    #[serde(borrow)]
     old_object: Option<Object<'a>>,
 }
 
@@ -106,34 +87,125 @@ struct RawRequest<'a> {
 /// # Errors
 /// A sentence for the API server's log, and the uid where it could be read, so that the denial can carry it.
 pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
-    let fault = |message: String| ReviewError { uid: uid_of(body), message };
-    let text = std::str::from_utf8(body).map_err(|e| fault(format!("the body is not UTF-8: {e}")))?;
+    let (text, broken) = match std::str::from_utf8(body) {
+        Ok(text) => (text, None),
+        Err(error) => (valid_part(body, error), Some(format!("the body is not UTF-8: {error}"))),
+    };
+    let fault = |message| ReviewError { uid: uid_of(text), message };
+    if let Some(message) = broken {
+        return Err(fault(message));
+    }
     // The error may quote a text of the body, of any length.
-    let envelope: Envelope<'_> = json::from_str(text)
+    let envelope = Reader::whole(text, Envelope::read)
         .map_err(|e| fault(format!("the body is not an AdmissionReview: {}", shown(&e.to_string()))))?;
-    if &*envelope.kind != "AdmissionReview" || &*envelope.api_version != API_VERSION {
-        let found = format!("{} {}", shown(&envelope.api_version), shown(&envelope.kind));
+    let (api_version, kind) = (envelope.api_version.unwrap_or_default(), envelope.kind.unwrap_or_default());
+    if api_version != API_VERSION || kind != "AdmissionReview" {
+        let found = format!("{} {}", shown(&api_version), shown(&kind));
         return Err(fault(format!("expected {API_VERSION} AdmissionReview, found {found}")));
     }
-    let Some(request) = envelope.request else {
-        return Err(fault("the AdmissionReview has no request".to_owned()));
-    };
-    if request.uid.is_empty() {
-        return Err(fault("the request has no uid".to_owned()));
-    }
-    let Some(operation) = request.operation else {
-        return Err(fault("the request has no operation".to_owned()));
-    };
+    let missing = |what| move || fault(format!("{what}"));
+    let request = envelope.request.ok_or_else(missing("the AdmissionReview has no request"))?;
+    let uid = request.uid.filter(|uid| !uid.is_empty()).ok_or_else(missing("the request has no uid"))?;
     Ok(Review {
-        uid: request.uid,
-        operation,
-        kind: request.kind,
+        uid,
+        operation: request.operation.ok_or_else(missing("the request has no operation"))?,
+        kind: request.kind.unwrap_or_default(),
         sub_resource: request.sub_resource.unwrap_or_default(),
         namespace: request.namespace.unwrap_or_default(),
-        user: request.user_info,
+        user: request.user.unwrap_or_default(),
         object: request.object,
         old_object: request.old_object,
     })
+}
+
+/// The beginning of a body that is UTF-8.
+fn valid_part(body: &[u8], error: Utf8Error) -> &str {
+    std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default()
+}
+
+/// The uid of a body that could not be read to its end. Only faulty bodies are looked at a second time.
+fn uid_of(text: &str) -> Option<String> {
+    let mut found = None;
+    // The fault is known already; what was read in front of it is what counts.
+    let _ = Reader::whole(text, |reader| {
+        reader.object(|reader, name| match name {
+            "request" => reader.object(|reader, name| match name {
+                "uid" => reader.once(&mut found, Reader::string),
+                _ => reader.skip(),
+            }),
+            _ => reader.skip(),
+        })
+    });
+    found.filter(|uid| !uid.is_empty() && uid.len() <= UID_MAX).map(Cow::into_owned)
+}
+
+impl<'a> Envelope<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let mut envelope = Self::default();
+        reader.object(|reader, name| match name {
+            "kind" => reader.once(&mut envelope.kind, Reader::string),
+            "apiVersion" => reader.once(&mut envelope.api_version, Reader::string),
+            "request" => reader.once(&mut envelope.request, Request::read),
+            _ => reader.skip(),
+        })?;
+        Ok(envelope)
+    }
+}
+
+impl<'a> Request<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let mut request = Self::default();
+        reader.object(|reader, name| match name {
+            "uid" => reader.once(&mut request.uid, Reader::string),
+            "operation" => reader.once(&mut request.operation, Operation::read),
+            "kind" => reader.once(&mut request.kind, GroupVersionKind::read),
+            "subResource" => reader.once(&mut request.sub_resource, Reader::string),
+            "namespace" => reader.once(&mut request.namespace, Reader::string),
+            "userInfo" => reader.once(&mut request.user, User::read),
+            "object" => reader.once(&mut request.object, Object::read),
+            "oldObject" => reader.once(&mut request.old_object, Object::read),
+            _ => reader.skip(),
+        })?;
+        Ok(request)
+    }
+}
+
+impl Operation {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
+        match &*reader.string()? {
+            "CREATE" => Ok(Self::Create),
+            "UPDATE" => Ok(Self::Update),
+            "DELETE" => Ok(Self::Delete),
+            "CONNECT" => Ok(Self::Connect),
+            _ => Err(JsonError::new("expected CREATE, UPDATE, DELETE or CONNECT")),
+        }
+    }
+}
+
+impl<'a> GroupVersionKind<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let [mut group, mut version, mut kind] = [None, None, None];
+        reader.object(|reader, name| match name {
+            "group" => reader.once(&mut group, Reader::string),
+            "version" => reader.once(&mut version, Reader::string),
+            "kind" => reader.once(&mut kind, Reader::string),
+            _ => reader.skip(),
+        })?;
+        let [group, version, kind] = [group, version, kind].map(Option::unwrap_or_default);
+        Ok(Self { group, version, kind })
+    }
+}
+
+impl<'a> User<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let (mut username, mut groups) = (None, None);
+        reader.object(|reader, name| match name {
+            "username" => reader.once(&mut username, Reader::string),
+            "groups" => reader.once(&mut groups, |reader| reader.list(Reader::string)),
+            _ => reader.skip(),
+        })?;
+        Ok(Self { username: username.unwrap_or_default(), groups: groups.unwrap_or_default() })
+    }
 }
 
 /// A text of unknown length and content, fit for a message.
@@ -145,50 +217,4 @@ pub(crate) fn shown(text: &str) -> impl fmt::Display + '_ {
         }
         if text.chars().nth(LONGEST).is_some() { f.write_str("…") } else { Ok(()) }
     })
-}
-
-/// The uid of a body that could not be read to its end. Only faulty bodies are looked at a second time.
-fn uid_of(body: &[u8]) -> Option<String> {
-    let found = RefCell::new(None);
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    // The fault is known already; what was read in front of it is what counts.
-    let _ = UidSeed { path: &["request", "uid"], found: &found }.deserialize(&mut deserializer);
-    found.into_inner().filter(|uid: &String| !uid.is_empty() && uid.len() <= 128)
-}
-
-/// Walks to one string in nested objects and notes it at once, so that a later fault does not lose it.
-struct UidSeed<'s> {
-    path: &'s [&'s str],
-    found: &'s RefCell<Option<String>>,
-}
-
-impl<'de> DeserializeSeed<'de> for UidSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.path.is_empty() {
-            *self.found.borrow_mut() = Some(String::deserialize(deserializer)?);
-            return Ok(());
-        }
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for UidSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
-            if key == self.path[0] {
-                map.next_value_seed(UidSeed { path: &self.path[1..], found: self.found })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
 }

@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::output::{CYAN, GREEN, RED, YELLOW};
 use crate::admission::answer;
 use crate::admission::images::{Object, Place};
+use crate::admission::json::Reader;
 use crate::admission::preview::{ImagePreview, Makes, makes, preview};
 use crate::domain::decision::Decision;
 use crate::domain::record::{Mode, UnixSeconds};
 use crate::domain::snapshot::Snapshot;
-use crate::manifests::records::plain;
 use crate::manifests::{Fault, Faults, Manifest};
 
 /// What becomes of every object that makes pods.
@@ -166,9 +166,9 @@ fn judge(
     let at = |field: &str| [path, &[field]].concat().join(".");
     let missing = |field: &str| manifest.fault(&at(field), "it must be there");
     let node = path.iter().try_fold(&manifest.root, |node, key| node.get(key));
-    let value = node.ok_or_else(|| missing("spec"))?.to_value();
-    let object: Object<'_> = serde_path_to_error::deserialize(&value)
-        .map_err(|error| manifest.fault(&at(&error.path().to_string()), plain(&error.inner().to_string())))?;
+    let text = node.ok_or_else(|| missing("spec"))?.to_value().to_string();
+    let object = Reader::whole(&text, Object::read)
+        .map_err(|error| manifest.fault(&at(&error.path()), error.what().to_owned()))?;
     let pod = object.pod().ok_or_else(|| missing("spec"))?;
     if !pod.images().any(|image| image.place == Place::Container) {
         return Err(manifest.fault(&at("spec.containers"), "there must be one at least"));

@@ -1,86 +1,149 @@
-//! A serde deserializer for review bodies, which passes over what nobody reads 64 bytes at a time.
+//! A reader of review bodies, which passes over what nobody reads 64 bytes at a time.
 //!
-//! A review is some 8 KB of which a decision needs a few hundred bytes; reading the rest token by token took a
-//! third of a request's time. Here a member that no type asks for is skipped by counting brackets outside
-//! strings in bit masks (the method of simdjson, D. Lemire and G. Langdale), and all that is read is read strictly.
-//! What is skipped is checked for balance only: the bodies come from the API server's own encoder, and nothing
-//! in a skipped member can reach a decision.
+//! A review is some 8 KB of which a decision needs a few hundred bytes; reading the rest token by token, by types
+//! derived for a general deserializer, took a third of a request's time. Here the types read themselves, member by
+//! member, and a member that no type asks for is skipped by counting brackets outside strings in bit masks (the
+//! method of simdjson, D. Lemire and G. Langdale). All that is read is read strictly: an object is no array, a
+//! member counts once, lists and nesting are bounded. What is skipped is checked for balance only: the bodies come
+//! from the API server's own encoder, and nothing in a skipped member can reach a decision.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
-
+mod error;
 mod scan;
 
+pub use error::JsonError;
 use scan::{nested_length, string_run};
 
 /// Levels of nesting of what is read; a CronJob's containers are at the tenth.
 const READ_DEPTH_MAX: u32 = 64;
+/// Entries of a list that are read. No stored pod comes near: etcd takes 1.5 MiB. Without a limit, a body full of
+/// `{}` would take some hundred times its size of memory.
+const ENTRIES_MAX: usize = 16 * 1024;
 
-/// Reads a value that borrows from `text`.
-///
-/// # Errors
-/// The text is not JSON where it is read, is not balanced where it is skipped, or does not fit the type.
-pub fn from_str<'de, T: de::Deserialize<'de>>(text: &'de str) -> Result<T, JsonError> {
-    let mut cursor = Cursor { text, at: 0, depth: 0 };
-    let value = T::deserialize(&mut cursor).map_err(|error| error.at(cursor.at))?;
-    match cursor.peek() {
-        None => Ok(value),
-        Some(_) => Err(JsonError::new("there is more after its end").at(cursor.at)),
-    }
-}
+type Outcome<T> = Result<T, JsonError>;
 
-/// What is wrong, and at which byte.
-#[derive(Debug)]
-pub struct JsonError {
-    what: Cow<'static, str>,
-    at: Option<usize>,
-}
-
-impl JsonError {
-    fn new(what: impl Into<Cow<'static, str>>) -> Self {
-        Self { what: what.into(), at: None }
-    }
-
-    fn at(mut self, at: usize) -> Self {
-        self.at.get_or_insert(at);
-        self
-    }
-}
-
-impl fmt::Display for JsonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.at {
-            Some(at) => write!(f, "{} at byte {at}", self.what),
-            None => f.write_str(&self.what),
-        }
-    }
-}
-
-impl std::error::Error for JsonError {}
-
-impl de::Error for JsonError {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string())
-    }
-}
-
-/// A position in the text.
-struct Cursor<'de> {
+/// A position in a JSON text.
+pub struct Reader<'de> {
     text: &'de str,
     at: usize,
     /// Brackets that are open around what is read.
     depth: u32,
 }
 
-impl<'de> Cursor<'de> {
+impl<'de> Reader<'de> {
+    /// Reads the one value that `text` holds.
+    ///
+    /// # Errors
+    /// Those of `read`, with the place; more follows the value.
+    pub fn whole<T>(text: &'de str, read: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
+        let mut reader = Self { text, at: 0, depth: 0 };
+        let value = read(&mut reader).and_then(|value| match reader.peek() {
+            None => Ok(value),
+            Some(_) => Err(JsonError::new("there is more after its end")),
+        });
+        value.map_err(|error| error.at(reader.at))
+    }
+
+    /// Reads an object: `member` gets each name and reads, or skips, its value.
+    ///
+    /// # Errors
+    /// This is no object, or `member` failed.
+    pub fn object(&mut self, mut member: impl FnMut(&mut Self, &str) -> Outcome<()>) -> Outcome<()> {
+        self.open(b'{', "an object")?;
+        let mut first = true;
+        while self.another(first, b'}')? {
+            first = false;
+            let name = self.string()?;
+            if self.peek() != Some(b':') {
+                return Err(self.expected("':'"));
+            }
+            self.at += 1;
+            member(self, &name).map_err(|error| error.in_member(&name))?;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads a list of bounded length.
+    ///
+    /// # Errors
+    /// This is no list, it is too long, or `entry` failed.
+    pub fn list<T>(&mut self, entry: impl Fn(&mut Self) -> Outcome<T>) -> Outcome<Vec<T>> {
+        self.open(b'[', "a list")?;
+        let mut entries = Vec::new();
+        while self.another(entries.is_empty(), b']')? {
+            if entries.len() == ENTRIES_MAX {
+                return Err(JsonError::new(format!("a list of more than {ENTRIES_MAX} entries")));
+            }
+            entries.push(entry(self).map_err(|error| error.in_entry(entries.len()))?);
+        }
+        self.depth -= 1;
+        Ok(entries)
+    }
+
+    /// Reads a member into its place. `null` is as good as absent, as it is to the API server's types.
+    ///
+    /// # Errors
+    /// The place is taken: which of two members counts is a matter of taste, and tastes differ. Or `read` failed.
+    pub fn once<T>(
+        &mut self,
+        place: &mut Option<T>,
+        read: impl FnOnce(&mut Self) -> Outcome<T>,
+    ) -> Outcome<()> {
+        if place.is_some() {
+            return Err(JsonError::new("it is there twice"));
+        }
+        if self.peek() == Some(b'n') {
+            return self.literal("null");
+        }
+        *place = Some(read(self)?);
+        Ok(())
+    }
+
+    /// Reads a string; borrowed unless it holds escapes.
+    ///
+    /// # Errors
+    /// This is no string, or a malformed one.
+    pub fn string(&mut self) -> Outcome<Cow<'de, str>> {
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a string"));
+        }
+        let start = self.at;
+        match self.raw_string()? {
+            (plain, false) => Ok(Cow::Borrowed(plain)),
+            // Escapes are rare (Go writes <, > and & so); serde_json knows all about them.
+            (_, true) => serde_json::from_str(&self.text[start..self.at])
+                .map(Cow::Owned)
+                .map_err(|error| JsonError::new(error.to_string())),
+        }
+    }
+
+    /// Passes over one value of any kind.
+    ///
+    /// # Errors
+    /// There is none, or it does not end.
+    pub fn skip(&mut self) -> Outcome<()> {
+        match self.peek() {
+            Some(b'"') => self.raw_string().map(drop),
+            Some(b'{' | b'[') => {
+                self.at += nested_length(&self.bytes()[self.at..])?;
+                Ok(())
+            }
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            Some(b'-' | b'0'..=b'9') => self.skip_number(),
+            _ => Err(self.expected("a value")),
+        }
+    }
+
     fn bytes(&self) -> &'de [u8] {
         self.text.as_bytes()
     }
 
     /// The next byte that is no white space, without taking it.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
         let bytes = self.bytes();
         loop {
@@ -91,25 +154,63 @@ impl<'de> Cursor<'de> {
         }
     }
 
-    fn expect(&mut self, wanted: u8) -> Result<(), JsonError> {
-        if self.peek() != Some(wanted) {
-            return Err(JsonError::new(format!("expected {:?}", char::from(wanted))));
+    #[cold]
+    fn expected(&mut self, what: &str) -> JsonError {
+        let found = match self.peek() {
+            None => "the end",
+            Some(b'"') => "a string",
+            Some(b'{') => "an object",
+            Some(b'[') => "a list",
+            Some(b't' | b'f') => "a boolean",
+            Some(b'n') => "null",
+            Some(b'-' | b'0'..=b'9') => "a number",
+            Some(_) => "something else",
+        };
+        JsonError::new(format!("expected {what}, found {found}"))
+    }
+
+    /// Takes the bracket that begins something. Types may be recursive (a template's spec may hold a template), so
+    /// the bound is what keeps the stack.
+    fn open(&mut self, bracket: u8, what: &str) -> Outcome<()> {
+        if self.peek() != Some(bracket) {
+            return Err(self.expected(what));
+        }
+        if self.depth == READ_DEPTH_MAX {
+            return Err(JsonError::new(format!("nested over {READ_DEPTH_MAX} levels deep")));
         }
         self.at += 1;
+        self.depth += 1;
         Ok(())
     }
 
-    fn literal(&mut self, word: &str) -> Result<(), JsonError> {
+    /// Whether another element follows, having taken the comma in front of it, or else the closing bracket.
+    #[inline]
+    fn another(&mut self, first: bool, end: u8) -> Outcome<bool> {
+        match self.peek() {
+            Some(b) if b == end => {
+                self.at += 1;
+                Ok(false)
+            }
+            Some(b',') if !first => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(_) if first => Ok(true),
+            _ => Err(self.expected(if end == b'}' { "',' or '}'" } else { "',' or ']'" })),
+        }
+    }
+
+    fn literal(&mut self, word: &str) -> Outcome<()> {
         if !self.bytes()[self.at..].starts_with(word.as_bytes()) {
-            return Err(JsonError::new("expected a value"));
+            return Err(self.expected("a value"));
         }
         self.at += word.len();
         Ok(())
     }
 
-    /// The string that begins here, and whether it holds escapes; without its quotes.
-    fn raw_string(&mut self) -> Result<(&'de str, bool), JsonError> {
-        self.expect(b'"')?;
+    /// The string whose opening quote is next, and whether it holds escapes; without its quotes.
+    fn raw_string(&mut self) -> Outcome<(&'de str, bool)> {
+        self.at += 1;
         let (bytes, start) = (self.bytes(), self.at);
         let mut escaped = false;
         loop {
@@ -119,48 +220,21 @@ impl<'de> Cursor<'de> {
                     self.at = special + 1;
                     return Ok((&self.text[start..special], escaped));
                 }
-                Some(b'\\') => {
+                Some(b'\\') if special + 2 <= bytes.len() => {
                     escaped = true;
                     self.at = special + 2;
-                    if self.at > bytes.len() {
-                        return Err(JsonError::new("a string does not end"));
-                    }
                 }
+                Some(b'\\') | None => return Err(JsonError::new("a string does not end")),
                 Some(_) => {
                     self.at = special;
                     return Err(JsonError::new("a control character in a string"));
                 }
-                None => return Err(JsonError::new("a string does not end")),
             }
         }
     }
 
-    fn string(&mut self) -> Result<Cow<'de, str>, JsonError> {
-        let start = self.peek().map_or(self.at, |_| self.at);
-        match self.raw_string()? {
-            (plain, false) => Ok(Cow::Borrowed(plain)),
-            // Escapes are rare (Go writes <, > and & so); serde_json knows all about them.
-            (_, true) => serde_json::from_str(&self.text[start..self.at])
-                .map(Cow::Owned)
-                .map_err(|error| JsonError::new(error.to_string()).at(start)),
-        }
-    }
-
-    /// Passes over one value of any kind.
-    fn skip(&mut self) -> Result<(), JsonError> {
-        match self.peek() {
-            Some(b'"') => self.raw_string().map(drop),
-            Some(b'{' | b'[') => self.skip_nested(),
-            Some(b't') => self.literal("true"),
-            Some(b'f') => self.literal("false"),
-            Some(b'n') => self.literal("null"),
-            Some(b'-' | b'0'..=b'9') => self.skip_number(),
-            _ => Err(JsonError::new("expected a value")),
-        }
-    }
-
     /// Passes over a number, as RFC 8259 section 6 has it.
-    fn skip_number(&mut self) -> Result<(), JsonError> {
+    fn skip_number(&mut self) -> Outcome<()> {
         let bytes = self.bytes();
         let take = |at: &mut usize, set: &[u8]| {
             let found = bytes.get(*at).is_some_and(|b| set.contains(b));
@@ -184,151 +258,6 @@ impl<'de> Cursor<'de> {
         }
         self.at = at;
         if valid { Ok(()) } else { Err(JsonError::new("a malformed number")) }
-    }
-
-    /// Passes over an object or array: to the bracket that closes the one here.
-    fn skip_nested(&mut self) -> Result<(), JsonError> {
-        self.at += nested_length(&self.bytes()[self.at..])?;
-        Ok(())
-    }
-
-    /// Reads what stands in the brackets that begin here. Types may be recursive (a template's spec may hold a
-    /// template), so the bound is what keeps the stack.
-    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, JsonError>) -> Result<T, JsonError> {
-        if self.depth == READ_DEPTH_MAX {
-            return Err(JsonError::new(format!("nested over {READ_DEPTH_MAX} levels deep")));
-        }
-        self.at += 1;
-        self.depth += 1;
-        let value = read(self)?;
-        self.depth -= 1;
-        Ok(value)
-    }
-
-    /// Whether another element follows, having taken the comma in front of it.
-    fn another(&mut self, first: bool, end: u8) -> Result<bool, JsonError> {
-        match self.peek() {
-            Some(b) if b == end => {
-                self.at += 1;
-                Ok(false)
-            }
-            Some(b',') if !first => {
-                self.at += 1;
-                Ok(true)
-            }
-            Some(_) if first => Ok(true),
-            _ => Err(JsonError::new(format!("expected ',' or {:?}", char::from(end)))),
-        }
-    }
-}
-
-impl<'de> de::Deserializer<'de> for &mut Cursor<'de> {
-    type Error = JsonError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
-        match self.peek() {
-            Some(b'"') => match self.string()? {
-                Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
-                Cow::Owned(text) => visitor.visit_string(text),
-            },
-            Some(b'{') => self.nested(|cursor| visitor.visit_map(Members { cursor, first: true })),
-            Some(b'[') => self.nested(|cursor| visitor.visit_seq(Elements { cursor, first: true })),
-            Some(b'n') => {
-                self.literal("null")?;
-                visitor.visit_unit()
-            }
-            Some(b't') => {
-                self.literal("true")?;
-                visitor.visit_bool(true)
-            }
-            Some(b'f') => {
-                self.literal("false")?;
-                visitor.visit_bool(false)
-            }
-            Some(b'-' | b'0'..=b'9') => Err(JsonError::new("unexpected number")),
-            _ => Err(JsonError::new("expected a value")),
-        }
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
-        if self.peek() == Some(b'n') {
-            self.literal("null")?;
-            return visitor.visit_none();
-        }
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
-        self.skip()?;
-        visitor.visit_unit()
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, JsonError> {
-        match self.string()? {
-            Cow::Borrowed(name) => visitor.visit_enum(BorrowedStrDeserializer::new(name)),
-            Cow::Owned(name) => visitor.visit_enum(name.into_deserializer()),
-        }
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, JsonError> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq
-        tuple tuple_struct map struct identifier
-    }
-}
-
-struct Members<'c, 'de> {
-    cursor: &'c mut Cursor<'de>,
-    first: bool,
-}
-
-impl<'de> MapAccess<'de> for Members<'_, 'de> {
-    type Error = JsonError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, JsonError> {
-        if !self.cursor.another(self.first, b'}')? {
-            return Ok(None);
-        }
-        self.first = false;
-        if self.cursor.peek() != Some(b'"') {
-            return Err(JsonError::new("expected a member's name"));
-        }
-        let key = seed.deserialize(&mut *self.cursor)?;
-        self.cursor.expect(b':')?;
-        Ok(Some(key))
-    }
-
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, JsonError> {
-        seed.deserialize(&mut *self.cursor)
-    }
-}
-
-struct Elements<'c, 'de> {
-    cursor: &'c mut Cursor<'de>,
-    first: bool,
-}
-
-impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
-    type Error = JsonError;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, JsonError> {
-        if !self.cursor.another(self.first, b']')? {
-            return Ok(None);
-        }
-        self.first = false;
-        seed.deserialize(&mut *self.cursor).map(Some)
     }
 }
 

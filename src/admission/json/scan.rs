@@ -22,7 +22,9 @@ pub(super) fn nested_length(text: &[u8]) -> Result<usize, JsonError> {
         let masks = Masks::of(block);
         let outside = !state.inside(&masks);
         let (mut opens, mut closes) = (masks.opens & outside, masks.closes & outside);
-        if closes.count_ones() < depth {
+        if opens | closes == 0 {
+            // Within a long text.
+        } else if closes.count_ones() < depth {
             depth = depth + opens.count_ones() - closes.count_ones();
         } else {
             // The end may be in this block: bracket by bracket.
@@ -77,13 +79,19 @@ impl Masks {
     #[inline]
     fn of(block: &[u8; BLOCK]) -> Self {
         let mut masks = Self { quotes: 0, backslashes: 0, opens: 0, closes: 0 };
-        for (n, lanes) in block.as_chunks::<LANES>().0.iter().enumerate() {
+        let lanes = block.as_chunks::<LANES>().0;
+        let escapes = |lanes: &[u8; LANES]| u8x16::new(*lanes).simd_eq(u8x16::splat(b'\\'));
+        let escaping = lanes.iter().map(escapes).fold(u8x16::ZERO, |any, hits| any | hits).to_bitmask() != 0;
+        for (n, lanes) in lanes.iter().enumerate() {
             let lanes = u8x16::new(*lanes);
             // `[` and `{`, `]` and `}` differ by this bit alone.
             let folded = lanes | u8x16::splat(0x20);
             let bits = |hits: u8x16| u64::from(hits.to_bitmask()) << (n * LANES);
             masks.quotes |= bits(lanes.simd_eq(u8x16::splat(b'"')));
-            masks.backslashes |= bits(lanes.simd_eq(u8x16::splat(b'\\')));
+            // Most blocks hold none.
+            if escaping {
+                masks.backslashes |= bits(lanes.simd_eq(u8x16::splat(b'\\')));
+            }
             masks.opens |= bits(folded.simd_eq(u8x16::splat(b'{')));
             masks.closes |= bits(folded.simd_eq(u8x16::splat(b'}')));
         }

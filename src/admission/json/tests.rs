@@ -1,17 +1,28 @@
 //! Against serde_json: what is read is the same, and what breaks off is refused.
 
 use proptest::prelude::*;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::*;
 
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
 struct Probe<'a> {
     #[serde(borrow)]
     wanted: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    list: Vec<Cow<'a, str>>,
+    #[serde(borrow)]
+    list: Option<Vec<Cow<'a, str>>>,
+}
+
+fn probe(text: &str) -> Outcome<Probe<'_>> {
+    let mut probe = Probe::default();
+    Reader::whole(text, |reader| {
+        reader.object(|reader, name| match name {
+            "wanted" => reader.once(&mut probe.wanted, Reader::string),
+            "list" => reader.once(&mut probe.list, |reader| reader.list(Reader::string)),
+            _ => reader.skip(),
+        })
+    })?;
+    Ok(probe)
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
@@ -42,9 +53,9 @@ proptest! {
         let document = serde_json::json!({"a": before, "b": skipped, "list": list, "wanted": wanted, "z": skipped});
         let text = if pretty { serde_json::to_string_pretty(&document) } else { serde_json::to_string(&document) }.unwrap();
         let expected: Probe<'_> = serde_json::from_str(&text).unwrap();
-        prop_assert_eq!(&from_str::<Probe<'_>>(&text).unwrap(), &expected);
+        prop_assert_eq!(&probe(&text).unwrap(), &expected);
         if let Some(part) = text.get(..cut.index(text.len())) {
-            prop_assert!(from_str::<Probe<'_>>(part).is_err(), "a text that breaks off was read");
+            prop_assert!(probe(part).is_err(), "a text that breaks off was read");
         }
     }
 
@@ -52,7 +63,7 @@ proptest! {
     fn what_serde_json_refuses_in_a_read_member_is_refused(text in "[{}\\[\\]\":,a\\\\un0 \u{1}]{0,12}") {
         let document = format!("{{\"wanted\":{text}}}");
         if let Err(error) = serde_json::from_str::<Probe<'_>>(&document) {
-            prop_assert!(from_str::<Probe<'_>>(&document).is_err(), "serde_json says {error} to {document}");
+            prop_assert!(probe(&document).is_err(), "serde_json says {error} to {document}");
         }
     }
 }
@@ -61,8 +72,8 @@ proptest! {
 fn nesting_is_bounded_in_what_is_skipped() {
     let nested =
         |levels: usize| format!("{{\"a\":{}{},\"wanted\":\"x\"}}", "[".repeat(levels), "]".repeat(levels));
-    assert!(from_str::<Probe<'_>>(&nested(900)).is_ok());
-    let error = from_str::<Probe<'_>>(&nested(2000)).unwrap_err().to_string();
+    assert!(probe(&nested(900)).is_ok());
+    let error = probe(&nested(2000)).unwrap_err().to_string();
     assert!(error.contains("1000 levels"), "{error}");
 }
 
@@ -75,8 +86,23 @@ fn doubled_members_and_what_follows_the_end_are_refused() {
         r#"{"wanted" "x"}"#,
         r#"{wanted:"x"}"#,
     ] {
-        assert!(from_str::<Probe<'_>>(text).is_err(), "{text}");
+        assert!(probe(text).is_err(), "{text}");
     }
-    let escaped: Probe<'_> = from_str(r#"{"want\u0065d":"a\u002fb"}"#).unwrap();
+    let escaped = probe(r#"{"want\u0065d":"a\u002fb"}"#).unwrap();
     assert_eq!(escaped.wanted.as_deref(), Some("a/b"), "an escaped name is still the name");
+}
+
+#[test]
+fn a_fault_says_where_it_is() {
+    let error = probe(r#"{"list":["a",7]}"#).unwrap_err();
+    assert_eq!((error.path().as_str(), error.what()), ("list[1]", "expected a string, found a number"));
+    assert_eq!(error.to_string(), "list[1]: expected a string, found a number at byte 13");
+    assert_eq!(probe("[]").unwrap_err().to_string(), "expected an object, found a list at byte 0");
+}
+
+#[test]
+fn lists_are_bounded() {
+    let of = |entries: usize| format!("{{\"list\":[\"\"{}]}}", ",\"\"".repeat(entries - 1));
+    assert_eq!(probe(&of(ENTRIES_MAX)).unwrap().list.unwrap().len(), ENTRIES_MAX);
+    assert!(probe(&of(ENTRIES_MAX + 1)).is_err());
 }
