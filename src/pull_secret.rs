@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::domain::pull_secret::CredentialId;
-use crate::domain::record::{Entry, Records};
+use crate::domain::record::Records;
 use crate::store::{Credential, RecordStore, StoreError};
 
 /// Why an entry has no credential.
@@ -66,7 +66,7 @@ async fn look_up(
     id: &CredentialId,
 ) -> Result<Result<Credential, Unavailable>, StoreError> {
     let CredentialId::Integration { registry } = id else { return Ok(Err(Unavailable::Robot)) };
-    let Some(record) = records.registries.get(registry).and_then(Entry::valid) else {
+    let Some(record) = records.registries.get(registry).and_then(|entry| entry.valid()) else {
         return Ok(Err(Unavailable::NoRecord));
     };
     Ok(match store.credential(id).await? {

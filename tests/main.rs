@@ -18,6 +18,7 @@ mod image_cli;
 mod image_references;
 mod pod_schema;
 mod real_registry;
+mod scale;
 mod serving;
 mod store_contract;
 mod store_embedded;

@@ -17,9 +17,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::store_contract::{
-    Seen, Subject, create, harbor, integration, next, robot, secret, update, workspace,
-};
+use crate::store_contract::{Seen, Subject, create, harbor, integration, next, secret, update, workspace};
 
 /// A data directory with the two files of a store.
 pub struct Files(pub TempDir);
@@ -321,37 +319,4 @@ async fn kill_9_loses_no_acknowledged_write() {
         store.close().await;
     }
     assert!(acknowledged.len() > 20, "only {} writes were acknowledged", acknowledged.len());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "prints how long large stores take; not a check"]
-async fn times_of_a_hundred_thousand_records() {
-    let files = Files::new();
-    let store = Arc::new(files.open());
-    let started = Instant::now();
-    store.import(many(100_000)).await.unwrap();
-    println!("import {:?}", started.elapsed());
-    let started = Instant::now();
-    let pages = {
-        let store = store.clone();
-        tokio::spawn(async move {
-            let mut slowest = Duration::ZERO;
-            for _ in 0..50 {
-                let asked = Instant::now();
-                store.list(Kind::Workspace, Some("w05"), 50).await.unwrap();
-                slowest = slowest.max(asked.elapsed());
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            slowest
-        })
-    };
-    let seen = Seen::synced(&mut store.watch()).await;
-    println!("watch of {} records {:?}", seen.0.len(), started.elapsed());
-    println!("slowest page meanwhile {:?}", pages.await.unwrap());
-    assert!(store.credential(&robot("none", "none")).await.unwrap().is_none());
-    Arc::into_inner(store).unwrap().close().await;
-    println!("{} bytes", fs::metadata(files.database()).unwrap().len());
-    let started = Instant::now();
-    files.open();
-    println!("open {:?}", started.elapsed());
 }

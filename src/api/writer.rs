@@ -7,7 +7,7 @@ use tokio::sync::MutexGuard;
 
 use super::ApiState;
 use super::error::ApiError;
-use crate::domain::record::{Kind, Name, Record, Records};
+use crate::domain::record::{Entry, Kind, Name, Named, Record, Records};
 use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert};
 
 /// The records as checks across them must see them.
@@ -51,11 +51,14 @@ impl View {
 }
 
 fn published_record(records: &Records, kind: Kind, name: &str) -> Option<Record> {
+    fn entry<T: Clone>(of: &Named<T>, name: &str) -> Option<Entry<T>> {
+        of.get(name).map(|entry| Entry::clone(entry))
+    }
     match kind {
-        Kind::Registry => records.registries.get(name).cloned().map(Record::Registry),
-        Kind::RegistrySpace => records.spaces.get(name).cloned().map(Record::Space),
-        Kind::Workspace => records.workspaces.get(name).cloned().map(Record::Workspace),
-        Kind::PullPolicy => records.policies.get(name).cloned().map(Record::PullPolicy),
+        Kind::Registry => entry(&records.registries, name).map(Record::Registry),
+        Kind::RegistrySpace => entry(&records.spaces, name).map(Record::Space),
+        Kind::Workspace => entry(&records.workspaces, name).map(Record::Workspace),
+        Kind::PullPolicy => entry(&records.policies, name).map(Record::PullPolicy),
     }
 }
 

@@ -105,7 +105,7 @@ fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec
 fn platform_hosts<'r>(records: &'r Records, except: &str) -> BTreeMap<Name, (&'r Name, &'r str)> {
     let mut held = BTreeMap::new();
     for (name, entry) in records.registries.iter().filter(|(name, _)| *name != except) {
-        let hosts: &[Host] = match entry {
+        let hosts: &[Host] = match &**entry {
             Entry::Valid(r) if r.owner == Owner::Platform => &r.hosts,
             Entry::Invalid(i) if i.workspace.is_none() => &i.hosts,
             _ => continue,
@@ -120,7 +120,7 @@ fn platform_hosts<'r>(records: &'r Records, except: &str) -> BTreeMap<Name, (&'r
 fn space_conflicts(records: &Records, name: &str, space: &Space) -> Vec<Problem> {
     let mut problems = Vec::new();
     let registry = &space.registry;
-    match records.registries.get(registry) {
+    match records.registries.get(registry).map(|entry| &**entry) {
         None => problems.push(Problem::new("spec.registry", format!("there is no registry {registry}"))),
         Some(Entry::Valid(r)) if r.kind == RegistryType::Docker => problems.push(Problem::new(
             "spec.registry",
@@ -175,12 +175,12 @@ fn workspace_conflicts(records: &Records, name: &str, workspace: &Workspace) -> 
 }
 
 fn workspace_removal(records: &Records, name: &str) -> Vec<Problem> {
-    let bound = records.spaces.iter().filter(|(_, entry)| match entry {
+    let bound = records.spaces.iter().filter(|(_, entry)| match &***entry {
         Entry::Valid(space) => space.workspaces.iter().any(|w| w == name),
         // Mended, it would bind again.
         Entry::Invalid(invalid) => invalid.selector.workspaces.iter().any(|w| w == name),
     });
-    let owned = records.registries.iter().filter(|(_, entry)| match entry {
+    let owned = records.registries.iter().filter(|(_, entry)| match &***entry {
         Entry::Valid(registry) => matches!(&registry.owner, Owner::Workspace(w) if w == name),
         Entry::Invalid(invalid) => invalid.workspace.as_deref() == Some(name),
     });

@@ -23,7 +23,7 @@ pub(super) fn members<'r>(
 ) -> HashMap<&'r Name, WorkspaceId> {
     let mut oldest: HashMap<&Name, (Age<'_>, &Workspace)> = HashMap::new();
     for (name, entry) in &records.workspaces {
-        let Entry::Valid(workspace) = entry else { continue };
+        let Entry::Valid(workspace) = &**entry else { continue };
         for namespace in &workspace.namespaces {
             let recorded = workspace.claimed.get(namespace).copied();
             let age = Age {

@@ -159,7 +159,7 @@ pub(super) fn in_force(records: &Records) -> Vec<Cow<'_, PullPolicy>> {
     records
         .policies
         .values()
-        .map(|entry| match entry {
+        .map(|entry| match &**entry {
             Entry::Valid(policy) => Cow::Borrowed(policy),
             Entry::Invalid(invalid) => Cow::Owned(PullPolicy::strictest(invalid.selector.clone())),
         })

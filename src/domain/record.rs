@@ -4,6 +4,7 @@
 //! dropping it could turn its hosts into unmanaged ones and so widen access.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -344,13 +345,16 @@ pub enum Record {
     PullPolicy(Entry<PullPolicy>),
 }
 
+/// Records of one kind. Shared, so that the next set copies names and no records: there may be 100,000.
+pub type Named<T> = BTreeMap<Name, Arc<Entry<T>>>;
+
 /// Every record of one moment, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Records {
-    pub registries: BTreeMap<Name, Entry<Registry>>,
-    pub spaces: BTreeMap<Name, Entry<Space>>,
-    pub workspaces: BTreeMap<Name, Entry<Workspace>>,
-    pub policies: BTreeMap<Name, Entry<PullPolicy>>,
+    pub registries: Named<Registry>,
+    pub spaces: Named<Space>,
+    pub workspaces: Named<Workspace>,
+    pub policies: Named<PullPolicy>,
     /// UIDs of the namespaces that are known to exist; only pinned workspaces need them.
     pub namespace_uids: BTreeMap<Name, String>,
 }
@@ -359,10 +363,10 @@ impl Records {
     /// Adds a record, or replaces the one of the same kind and name.
     pub fn put(&mut self, name: Name, record: Record) {
         match record {
-            Record::Registry(entry) => drop(self.registries.insert(name, entry)),
-            Record::Space(entry) => drop(self.spaces.insert(name, entry)),
-            Record::Workspace(entry) => drop(self.workspaces.insert(name, entry)),
-            Record::PullPolicy(entry) => drop(self.policies.insert(name, entry)),
+            Record::Registry(entry) => drop(self.registries.insert(name, Arc::new(entry))),
+            Record::Space(entry) => drop(self.spaces.insert(name, Arc::new(entry))),
+            Record::Workspace(entry) => drop(self.workspaces.insert(name, Arc::new(entry))),
+            Record::PullPolicy(entry) => drop(self.policies.insert(name, Arc::new(entry))),
         }
     }
 
@@ -378,7 +382,7 @@ impl Records {
 
     /// Number of records of every kind that are invalid.
     pub fn invalid(&self) -> usize {
-        fn count<T>(of: &BTreeMap<Name, Entry<T>>) -> usize {
+        fn count<T>(of: &Named<T>) -> usize {
             of.values().filter(|entry| entry.valid().is_none()).count()
         }
         count(&self.registries) + count(&self.spaces) + count(&self.workspaces) + count(&self.policies)

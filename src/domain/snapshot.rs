@@ -183,7 +183,7 @@ impl Snapshot {
         let mut ids = Ids::default();
         // The older record keeps a host that two platform registries name; records of workspaces come last, since
         // the platform's rules win.
-        let mut in_order: Vec<_> = records.registries.iter().collect();
+        let mut in_order: Vec<_> = records.registries.iter().map(|(name, entry)| (name, &**entry)).collect();
         in_order.sort_by_key(|(name, entry)| match entry {
             Entry::Valid(r) => (r.owner != Owner::Platform, r.created, *name),
             Entry::Invalid(i) => (i.workspace.is_some(), UnixSeconds::MAX, *name),
@@ -250,7 +250,7 @@ impl Snapshot {
         let hasher = self.hasher.clone();
         let hash_of = |space: &SpaceEntry| hasher.hash_one((space.registry, space.path.as_str()));
         self.spaces.reserve(records.spaces.len(), hash_of);
-        for space in records.spaces.values().filter_map(Entry::valid) {
+        for space in records.spaces.values().filter_map(|entry| entry.valid()) {
             let Some(&registry) = registry_ids.get(&space.registry) else { continue };
             let mut bound: SmallVec<[WorkspaceId; 4]> = SmallVec::new();
             if !space.suspended {

@@ -68,7 +68,7 @@ impl Server {
             .status()
             .is_success()
         {
-            assert!(start.elapsed() < Duration::from_secs(10), "not ready in time");
+            assert!(start.elapsed() < Duration::from_secs(60), "not ready in time");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         server
@@ -95,6 +95,13 @@ impl Server {
     pub async fn review(&self, webhook: &str, review: &Value) -> Value {
         let url = format!("{}/{webhook}", self.webhooks);
         self.client.post(url).json(review).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// A line of the process's `/proc` status, in KiB.
+    pub fn memory_kib(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let value = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Asks it to end, as a kubelet does.

@@ -1,0 +1,72 @@
+//! The real process at the size of a large platform.
+
+use std::path::Path;
+
+use pullgate::domain::record::Kind;
+use pullgate::store::Document;
+use pullgate::store::embedded::EmbeddedStore;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::server::Server;
+
+const SPACES: usize = 100_000;
+const WORKSPACES: usize = 1_000;
+
+fn document(kind: Kind, name: String, spec: Value) -> Document {
+    Document { kind, name: name.into(), version: String::new(), created: 1, spec, status: Value::Null }
+}
+
+fn platform() -> Vec<Document> {
+    let registry = json!({"type": "Harbor", "url": "https://harbor.example.com"});
+    let mut all = vec![document(Kind::Registry, "corp".to_owned(), registry)];
+    all.extend((0..WORKSPACES).map(|w| {
+        let namespaces: Vec<_> = (0..10).map(|n| format!("team-{w}-ns-{n}")).collect();
+        document(Kind::Workspace, format!("workspace-{w}"), json!({ "namespaces": namespaces }))
+    }));
+    all.extend((0..SPACES).map(|s| {
+        let bound =
+            [format!("workspace-{}", s % WORKSPACES), format!("workspace-{}", (s * 7 + 1) % WORKSPACES)];
+        let spec = json!({"registry": "corp", "path": format!("project-{s}"), "workspaces": bound});
+        document(Kind::RegistrySpace, format!("corp.project-{s}"), spec)
+    }));
+    all
+}
+
+async fn fill(data: &Path) {
+    std::fs::create_dir(data).unwrap();
+    let store = EmbeddedStore::open(&data.join("records.db"), &data.join("store.key")).unwrap();
+    store.import(platform()).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_spaces_stay_under_100_mb_through_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&directory.path().join("data")).await;
+    let server = Server::start(directory.path()).await;
+    let resident = || server.memory_kib("VmRSS") / 1024;
+    let at_rest = resident();
+
+    let mut review: Value =
+        serde_json::from_str(include_str!("data/reviews/validate-create-pods-3.json")).unwrap();
+    let request = &mut review["request"];
+    request["namespace"] = json!("team-77-ns-3");
+    request["object"]["spec"]["containers"][0]["image"] = json!("harbor.example.com/project-99077/web:1");
+    request["object"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    assert_eq!(server.review("validate", &review).await["response"]["allowed"], true);
+
+    // Each change copies the records and builds a snapshot beside the one in force.
+    for n in 0..5 {
+        let workspace = json!({"apiVersion": "pullgate.io/v1alpha1", "kind": "Workspace",
+                               "metadata": {"name": format!("late-{n}")}, "spec": {"namespaces": []}});
+        server.call(Method::POST, "/workspaces", Some(workspace)).await;
+    }
+    let after = resident();
+    let peak = server.memory_kib("VmHWM") / 1024;
+    println!("resident at rest {at_rest} MiB, after changes {after} MiB, at most {peak} MiB");
+    assert!(
+        at_rest < 95 && after < 95,
+        "resident at rest {at_rest} MiB, after changes {after} MiB (100 MB are 95)"
+    );
+}
