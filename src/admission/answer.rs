@@ -1,5 +1,6 @@
 //! Writing the `AdmissionReview` that answers a review.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use base64::Engine;
@@ -17,6 +18,8 @@ use crate::domain::record::Mode;
 const NAMED_MAX: usize = 8;
 /// Characters of one warning: over 4,096 in all, the API server cuts each to 256 itself.
 const WARNING_MAX: usize = 256;
+/// Bytes that most answers fit into.
+const USUAL_LENGTH: usize = 512;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,7 +58,7 @@ struct Status<'a> {
 #[derive(Serialize)]
 struct AuditAnnotations {
     decision: &'static str,
-    reasons: String,
+    reasons: Cow<'static, str>,
 }
 
 /// The answer of the mutating webhook: always allowed, with a patch where there is something to change.
@@ -146,11 +149,13 @@ fn audit(verdict: &Verdict<'_>, refuses: bool) -> Option<AuditAnnotations> {
     if verdict.images.is_empty() {
         return None;
     }
-    let mut reasons = String::new();
+    let mut reasons = Cow::Borrowed("");
     for reason in Reason::ALL {
         if verdict.images.iter().any(|(_, decision)| decision.reason == reason) {
-            let comma = if reasons.is_empty() { "" } else { "," };
-            let _ = write!(reasons, "{comma}{}", reason.as_str());
+            reasons = match &*reasons {
+                "" => Cow::Borrowed(reason.as_str()),
+                others => Cow::Owned(format!("{others},{}", reason.as_str())),
+            };
         }
     }
     Some(AuditAnnotations { decision: if refuses { "deny" } else { "allow" }, reasons })
@@ -158,6 +163,10 @@ fn audit(verdict: &Verdict<'_>, refuses: bool) -> Option<AuditAnnotations> {
 
 fn write(response: Response<'_>) -> Vec<u8> {
     let review = AdmissionReview { api_version: API_VERSION, kind: "AdmissionReview", response };
-    // Strings and booleans always serialise.
-    serde_json::to_vec(&review).unwrap_or_default()
+    let mut text = Vec::with_capacity(USUAL_LENGTH);
+    // Strings and booleans always serialise, and a vector takes them all.
+    match serde_json::to_writer(&mut text, &review) {
+        Ok(()) => text,
+        Err(_) => Vec::new(),
+    }
 }

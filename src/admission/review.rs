@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::str::Utf8Error;
 
 use super::images::Object;
 use super::json::{JsonError, Reader};
@@ -87,7 +86,7 @@ struct Request<'a> {
 /// # Errors
 /// A sentence for the API server's log, and the uid where it could be read, so that the denial can carry it.
 pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
-    let (text, broken) = match std::str::from_utf8(body) {
+    let (text, broken) = match simdutf8::compat::from_utf8(body) {
         Ok(text) => (text, None),
         Err(error) => (valid_part(body, error), Some(format!("the body is not UTF-8: {error}"))),
     };
@@ -103,7 +102,7 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
         let found = format!("{} {}", shown(&api_version), shown(&kind));
         return Err(fault(format!("expected {API_VERSION} AdmissionReview, found {found}")));
     }
-    let missing = |what| move || fault(format!("{what}"));
+    let missing = |what: &'static str| move || fault(what.to_owned());
     let request = envelope.request.ok_or_else(missing("the AdmissionReview has no request"))?;
     let uid = request.uid.filter(|uid| !uid.is_empty()).ok_or_else(missing("the request has no uid"))?;
     Ok(Review {
@@ -119,7 +118,7 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
 }
 
 /// The beginning of a body that is UTF-8.
-fn valid_part(body: &[u8], error: Utf8Error) -> &str {
+fn valid_part(body: &[u8], error: simdutf8::compat::Utf8Error) -> &str {
     std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default()
 }
 

@@ -9,6 +9,8 @@
 
 use std::borrow::Cow;
 
+use fearless_simd::Level;
+
 mod error;
 mod scan;
 
@@ -27,6 +29,8 @@ type Outcome<T> = Result<T, JsonError>;
 pub struct Reader<'de> {
     text: &'de str,
     at: usize,
+    /// The instructions that this machine has.
+    level: Level,
     /// Brackets that are open around what is read.
     depth: u32,
 }
@@ -37,7 +41,7 @@ impl<'de> Reader<'de> {
     /// # Errors
     /// Those of `read`, with the place; more follows the value.
     pub fn whole<T>(text: &'de str, read: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
-        let mut reader = Self { text, at: 0, depth: 0 };
+        let mut reader = Self { text, at: 0, level: Level::new(), depth: 0 };
         let value = read(&mut reader).and_then(|value| match reader.peek() {
             None => Ok(value),
             Some(_) => Err(JsonError::new("there is more after its end")),
@@ -127,7 +131,7 @@ impl<'de> Reader<'de> {
         match self.peek() {
             Some(b'"') => self.raw_string().map(drop),
             Some(b'{' | b'[') => {
-                self.at += nested_length(&self.bytes()[self.at..])?;
+                self.at += nested_length(self.level, &self.bytes()[self.at..])?;
                 Ok(())
             }
             Some(b't') => self.literal("true"),

@@ -1,16 +1,24 @@
 //! Looking at 64 bytes of JSON at a time, as bit masks.
 
-use wide::u8x16;
+// What is inlined into `dispatch!` is compiled once for each set of instructions.
+#![allow(clippy::inline_always)]
+
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, Simd, dispatch, u8x16, u8x64};
 
 use super::JsonError;
 
 /// Levels of nesting that a skipped member may have. Kubernetes objects stay far below.
 const DEPTH_MAX: u32 = 1000;
-const LANES: usize = 16;
-const BLOCK: usize = 4 * LANES;
+const BLOCK: usize = 64;
 
 /// Length of the object or array that `text` begins with, to the bracket that closes it.
-pub(super) fn nested_length(text: &[u8]) -> Result<usize, JsonError> {
+pub(super) fn nested_length(level: Level, text: &[u8]) -> Result<usize, JsonError> {
+    dispatch!(level, simd => length_of_nested(simd, text))
+}
+
+#[inline(always)]
+fn length_of_nested<S: Simd>(simd: S, text: &[u8]) -> Result<usize, JsonError> {
     let (mut depth, mut state) = (0, Strings::default());
     let mut rest = text;
     while !rest.is_empty() {
@@ -19,12 +27,10 @@ pub(super) fn nested_length(text: &[u8]) -> Result<usize, JsonError> {
             padded[..rest.len()].copy_from_slice(rest);
             (&padded, &[])
         });
-        let masks = Masks::of(block);
+        let masks = Masks::of(simd, block);
         let outside = !state.inside(&masks);
         let (mut opens, mut closes) = (masks.opens & outside, masks.closes & outside);
-        if opens | closes == 0 {
-            // Within a long text.
-        } else if closes.count_ones() < depth {
+        if closes.count_ones() < depth {
             depth = depth + opens.count_ones() - closes.count_ones();
         } else {
             // The end may be in this block: bracket by bracket.
@@ -50,20 +56,24 @@ pub(super) fn nested_length(text: &[u8]) -> Result<usize, JsonError> {
     Err(JsonError::new("an object or array does not end"))
 }
 
-/// Length of the run that holds no quote, backslash or control character.
+/// Length of the run that holds no quote, backslash or control character. Most are shorter than 16 bytes, too short
+/// for larger steps.
 pub(super) fn string_run(bytes: &[u8]) -> usize {
-    let special = |b: u8| b == b'"' || b == b'\\' || b < 0x20;
+    dispatch!(Level::baseline(), simd => length_of_run(simd, bytes))
+}
+
+#[inline(always)]
+fn length_of_run<S: Simd>(simd: S, bytes: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(lanes) = bytes[at..].first_chunk::<LANES>() {
-        let lanes = u8x16::new(*lanes);
-        let hit = lanes.simd_eq(u8x16::splat(b'"'))
-            | lanes.simd_eq(u8x16::splat(b'\\'))
-            | lanes.simd_le(u8x16::splat(0x1f));
-        match hit.to_bitmask() {
-            0 => at += LANES,
+    while let Some(lanes) = bytes[at..].first_chunk::<16>() {
+        let lanes = u8x16::simd_from(simd, *lanes);
+        let special = lanes.simd_eq(b'"') | lanes.simd_eq(b'\\') | lanes.simd_le(0x1f);
+        match special.to_bitmask() {
+            0 => at += 16,
             mask => return at + mask.trailing_zeros() as usize,
         }
     }
+    let special = |b: u8| b == b'"' || b == b'\\' || b < 0x20;
     at + bytes[at..].iter().position(|b| special(*b)).unwrap_or(bytes.len() - at)
 }
 
@@ -76,26 +86,17 @@ struct Masks {
 }
 
 impl Masks {
-    #[inline]
-    fn of(block: &[u8; BLOCK]) -> Self {
-        let mut masks = Self { quotes: 0, backslashes: 0, opens: 0, closes: 0 };
-        let lanes = block.as_chunks::<LANES>().0;
-        let escapes = |lanes: &[u8; LANES]| u8x16::new(*lanes).simd_eq(u8x16::splat(b'\\'));
-        let escaping = lanes.iter().map(escapes).fold(u8x16::ZERO, |any, hits| any | hits).to_bitmask() != 0;
-        for (n, lanes) in lanes.iter().enumerate() {
-            let lanes = u8x16::new(*lanes);
-            // `[` and `{`, `]` and `}` differ by this bit alone.
-            let folded = lanes | u8x16::splat(0x20);
-            let bits = |hits: u8x16| u64::from(hits.to_bitmask()) << (n * LANES);
-            masks.quotes |= bits(lanes.simd_eq(u8x16::splat(b'"')));
-            // Most blocks hold none.
-            if escaping {
-                masks.backslashes |= bits(lanes.simd_eq(u8x16::splat(b'\\')));
-            }
-            masks.opens |= bits(folded.simd_eq(u8x16::splat(b'{')));
-            masks.closes |= bits(folded.simd_eq(u8x16::splat(b'}')));
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, block: &[u8; BLOCK]) -> Self {
+        let bytes = u8x64::simd_from(simd, *block);
+        // `[` and `{`, `]` and `}` differ by this bit alone.
+        let folded = bytes | 0x20;
+        Self {
+            quotes: bytes.simd_eq(b'"').to_bitmask(),
+            backslashes: bytes.simd_eq(b'\\').to_bitmask(),
+            opens: folded.simd_eq(b'{').to_bitmask(),
+            closes: folded.simd_eq(b'}').to_bitmask(),
         }
-        masks
     }
 }
 
@@ -110,7 +111,7 @@ struct Strings {
 
 impl Strings {
     /// The bytes within strings, their opening quotes included.
-    #[inline]
+    #[inline(always)]
     fn inside(&mut self, masks: &Masks) -> u64 {
         let quotes = masks.quotes & !self.escaped(masks.backslashes);
         // Every bit becomes the parity of the quotes up to it.
@@ -124,7 +125,7 @@ impl Strings {
     }
 
     /// The bytes behind an odd run of backslashes.
-    #[inline]
+    #[inline(always)]
     fn escaped(&mut self, backslashes: u64) -> u64 {
         let mut escaped = std::mem::take(&mut self.escape);
         let mut active = backslashes & !escaped;
