@@ -74,9 +74,9 @@ struct TlsArgs {
     tls_name: Vec<String>,
 }
 
-/// What holds for every decision.
+/// What holds for every decision, in a server and offline.
 #[derive(Debug, Args)]
-struct DecisionArgs {
+pub struct DecisionArgs {
     /// Namespace that is never judged; repeat for more
     #[arg(
         long,
@@ -89,6 +89,17 @@ struct DecisionArgs {
     /// Hours after which a registry's "public" is no longer believed; no limit by default
     #[arg(long, env = "PULLGATE_PUBLIC_MAX_AGE", value_name = "HOURS")]
     public_max_age: Option<u32>,
+}
+
+impl DecisionArgs {
+    /// The settings that snapshots are built with.
+    pub fn settings(&self) -> Settings {
+        let Self { exempt_namespace, public_max_age } = self;
+        Settings {
+            exempt_namespaces: exempt_namespace.iter().map(Name::from).collect(),
+            public_max_age: public_max_age.map(|hours| i64::from(hours) * 3600),
+        }
+    }
 }
 
 /// What to log, and how.
@@ -126,7 +137,6 @@ impl From<ServeArgs> for Config {
             arguments;
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
         let TlsArgs { tls_cert, tls_key, tls_name } = tls;
-        let DecisionArgs { exempt_namespace, public_max_age } = decisions;
         let LogArgs { log, log_json } = log;
         let certificate = match (tls_cert, tls_key) {
             (Some(cert), Some(key)) => CertificateSource::Files { cert, key },
@@ -139,10 +149,7 @@ impl From<ServeArgs> for Config {
             certificate,
             tokens,
             key_file: key_file.unwrap_or_else(|| data_dir.join("store.key")),
-            settings: Settings {
-                exempt_namespaces: exempt_namespace.into_iter().map(Name::from).collect(),
-                public_max_age: public_max_age.map(|hours| i64::from(hours) * 3600),
-            },
+            settings: decisions.settings(),
             settle: Duration::from_secs(settle),
             grace: Duration::from_secs(grace),
             log,

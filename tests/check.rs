@@ -95,7 +95,7 @@ fn the_namespace_option_is_for_manifests_that_name_none() {
     let elsewhere = manifest.replace("  name: a\n", "  name: a\n  namespace: shop\n");
     assert_eq!(run_with_input(&arguments, elsewhere.as_bytes()).code, 1);
     let exempt = run_with_input(
-        &[&arguments[..], &["--exempt-namespaces", "shop,other"]].concat(),
+        &[&arguments[..], &["--exempt-namespace", "shop,other"]].concat(),
         elsewhere.as_bytes(),
     );
     assert_eq!(exempt.code, 0);

@@ -18,16 +18,11 @@ use crate::manifests::{self, Faults};
 /// decide and change. Takes Pod, Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, PodTemplate,
 /// ReplicationController and lists of them; other kinds make no pods and are only counted.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Exit codes:
-  0  every image is admitted, perhaps with a warning (PullPolicy modes Warn and Audit)
-  1  some image is denied
-  2  something cannot be read; the message names file and line
-
+#[command(after_help = concat!(judging_exit_codes!(), "
 Examples:
   pullgate check -f deploy/ --records records/
   helm template shop | pullgate check -f - -n shop --records records/ -o json
-  pullgate check -f deploy/ --records records/ --records policies/restricted.yaml")]
+  pullgate check -f deploy/ --records records/ --records policies/restricted.yaml"))]
 pub struct Arguments {
     /// Manifests to judge: a file, a directory (its *.yaml, *.yml and *.json, subdirectories too) or - for standard
     /// input; may be repeated.

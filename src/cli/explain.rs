@@ -2,11 +2,10 @@
 
 use std::io::{self, Write};
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 use super::image::Parts;
-use super::output::{self, BOLD};
+use super::output::{self, BOLD, Format};
 use super::report::Verdict;
 use super::{Outcome, records};
 use crate::admission::review::shown;
@@ -24,14 +23,9 @@ use crate::manifests::Faults;
 /// entries of the namespace's pull secret cover it. Never shows a password. What it shows is for administrators:
 /// it names other tenants.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Exit codes:
-  0  every image is admitted, perhaps with a warning (PullPolicy modes Warn and Audit)
-  1  some image is denied
-  2  something cannot be read; the message names file and line
-
+#[command(after_help = concat!(judging_exit_codes!(), "
 Example:
-  pullgate explain -n shop harbor.example.com/team-a/web:1.8.2 --records records/")]
+  pullgate explain -n shop harbor.example.com/team-a/web:1.8.2 --records records/"))]
 pub struct Arguments {
     /// Image references, as pods name them.
     #[arg(value_name = "IMAGE", required = true)]
@@ -44,12 +38,6 @@ pub struct Arguments {
     /// How to print the explanations.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Serialize)]

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use anyhow::bail;
-use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Outcome;
-use super::output::{self, BOLD, GREEN, RED};
+use super::output::{self, BOLD, Format, GREEN, RED};
 use crate::admission::review::shown;
 use crate::domain::image::{ImageRef, ReferenceError};
 
@@ -40,12 +39,6 @@ pub struct Arguments {
     /// How to print what was read; standard input is always answered in JSON.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// A reference as it was read; the form of `tests/data/image-references.jsonl`.

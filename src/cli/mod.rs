@@ -3,6 +3,18 @@
 //! Commands answer on standard output and complain on standard error. Exit codes: 0 all is well, 1 something is
 //! refused, 2 the input or the command line is at fault.
 
+/// The exit codes of the commands that judge images; a macro, since `concat!` takes literals.
+macro_rules! judging_exit_codes {
+    () => {
+        "\
+Exit codes:
+  0  every image is admitted, perhaps with a warning (PullPolicy modes Warn and Audit)
+  1  some image is denied
+  2  something cannot be read; the message names file and line
+"
+    };
+}
+
 mod check;
 mod demo;
 mod explain;

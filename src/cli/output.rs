@@ -9,6 +9,13 @@ use anstyle::{AnsiColor, Style};
 
 use crate::manifests::Faults;
 
+/// How to print an answer.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
 pub const BOLD: Style = Style::new().bold();
 pub const DIM: Style = Style::new().dimmed();
 pub const GREEN: Style = AnsiColor::Green.on_default();

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::domain::record::{Name, UnixSeconds};
-use crate::domain::snapshot::{Settings, Snapshot};
+use crate::config::DecisionArgs;
+use crate::domain::record::UnixSeconds;
+use crate::domain::snapshot::Snapshot;
 use crate::manifests::{self, Faults, records};
 
 /// Where the records come from.
@@ -15,9 +16,8 @@ pub struct RecordSources {
     /// allowed, denials deny.
     #[arg(long, value_name = "DIR", required = true)]
     records: Vec<PathBuf>,
-    /// Namespaces that the webhooks never judge.
-    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', default_value = "kube-system")]
-    exempt_namespaces: Vec<String>,
+    #[command(flatten)]
+    decisions: DecisionArgs,
 }
 
 impl RecordSources {
@@ -31,11 +31,7 @@ impl RecordSources {
         let (manifests, mut found) = manifests::read(&self.records);
         let records = records::collect(&manifests, &mut found);
         faults.0.append(&mut found.0);
-        let settings = Settings {
-            exempt_namespaces: self.exempt_namespaces.iter().map(Name::from).collect(),
-            public_max_age: None,
-        };
-        Snapshot::build(&records, &settings)
+        Snapshot::build(&records, &self.decisions.settings())
     }
 }
 
