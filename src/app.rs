@@ -17,6 +17,7 @@ use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::runtime::{Readiness, Runtime};
 use crate::store::RecordStore;
+use crate::store::counted::Counted;
 use crate::store::embedded::EmbeddedStore;
 use crate::tls::{CHECK_INTERVAL, Certificate};
 
@@ -54,7 +55,7 @@ impl App {
             None => TokensFile::load_or_make(directory)?,
         };
         let store = Arc::new(EmbeddedStore::open(&directory.join("records.db"), &config.key_file)?);
-        let records: Arc<dyn RecordStore> = store.clone();
+        let records: Arc<dyn RecordStore> = Arc::new(Counted::new(store.clone(), metrics.clone()));
         let bind = |address, setting: &'static str| Listener::bind(address).context(setting);
         let webhook_listener = bind(config.webhook, "--webhook-addr")?;
         let api_listener = bind(config.api, "--api-addr")?;
@@ -73,7 +74,8 @@ impl App {
         runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
 
         let webhooks = handlers::router(Admission::new(published.snapshot.clone(), metrics.clone()));
-        let management = api::router(ApiState::new(records, published.records, published.snapshot, known));
+        let state = ApiState::new(records, published.records, published.snapshot, known);
+        let management = api::router(state, metrics.clone());
         let observed = health::router(metrics, readiness.clone());
         let tls = Some(certificate.server_config());
         runtime

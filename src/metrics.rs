@@ -21,6 +21,7 @@ pub struct Metrics {
     pub snapshot: SnapshotMetrics,
     pub store: StoreMetrics,
     pub tls: TlsMetrics,
+    pub api: ApiMetrics,
 }
 
 /// One of the two webhooks.
@@ -36,6 +37,25 @@ impl Webhook {
         match self {
             Self::Mutate => "mutate",
             Self::Validate => "validate",
+        }
+    }
+}
+
+/// What is asked of a record store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreOperation {
+    Watch,
+    Read,
+    Write,
+}
+
+impl StoreOperation {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Watch => "watch",
+            Self::Read => "read",
+            Self::Write => "write",
         }
     }
 }
@@ -77,6 +97,13 @@ pub struct StoreMetrics {
     errors: IntCounterVec,
 }
 
+/// The management API.
+#[derive(Debug)]
+pub struct ApiMetrics {
+    /// Answered requests, by method and status.
+    requests: IntCounterVec,
+}
+
 /// Served certificates.
 #[derive(Debug)]
 pub struct TlsMetrics {
@@ -102,6 +129,7 @@ impl Metrics {
             snapshot: SnapshotMetrics::new(&registry)?,
             store: StoreMetrics::new(&registry)?,
             tls: TlsMetrics::new(&registry)?,
+            api: ApiMetrics::new(&registry)?,
             registry,
         })
     }
@@ -236,15 +264,31 @@ impl StoreMetrics {
             Opts::new("pullgate_store_errors_total", "Store operations that failed."),
             &["operation"],
         )?;
-        for operation in ["watch", "read", "write"] {
-            errors.with_label_values(&[operation]);
+        for operation in [StoreOperation::Watch, StoreOperation::Read, StoreOperation::Write] {
+            errors.with_label_values(&[operation.as_str()]);
         }
         Ok(Self { errors: add(registry, errors)? })
     }
 
-    /// Counts a failed operation: `watch`, `read` or `write`.
-    pub fn failed(&self, operation: &'static str) {
-        self.errors.with_label_values(&[operation]).inc();
+    /// Counts a failed operation.
+    pub fn failed(&self, operation: StoreOperation) {
+        self.errors.with_label_values(&[operation.as_str()]).inc();
+    }
+}
+
+impl ApiMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let requests = IntCounterVec::new(
+            Opts::new("pullgate_api_requests_total", "Requests that the management API answered."),
+            &["method", "code"],
+        )?;
+        Ok(Self { requests: add(registry, requests)? })
+    }
+
+    /// Counts an answer. Methods that HTTP does not name are one, or a client could make labels without end.
+    pub fn answered(&self, method: &str, code: &str) {
+        let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method);
+        self.requests.with_label_values(&[if known { method } else { "other" }, code]).inc();
     }
 }
 

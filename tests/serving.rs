@@ -37,6 +37,7 @@ async fn prometheus_finds_nothing_to_complain_about() {
     for webhook in ["mutate", "validate"] {
         server.review(webhook, &recorded()).await;
     }
+    server.call(Method::GET, "/workspaces", None).await;
     let metrics = server.get(format!("{}/metrics", server.metrics)).await.text().await.unwrap();
     for name in [
         r#"pullgate_decisions_total{decision="allow",operation="CREATE",reason="Unmanaged",webhook="validate"} 1"#,
@@ -46,6 +47,7 @@ async fn prometheus_finds_nothing_to_complain_about() {
         "pullgate_snapshot_build_duration_seconds",
         "pullgate_certificate_expiry_timestamp_seconds",
         r#"pullgate_store_errors_total{operation="write"} 0"#,
+        r#"pullgate_api_requests_total{code="200",method="GET"} 1"#,
     ] {
         assert!(metrics.contains(name), "{name} is not in:\n{metrics}");
     }

@@ -390,3 +390,4 @@ macro_rules! contract {
 }
 
 contract!(embedded, std::future::ready(crate::store_embedded::subject()));
+contract!(counted, std::future::ready(crate::store_counted::subject()));

@@ -23,7 +23,9 @@ mod writer;
 use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
@@ -44,6 +46,7 @@ use writer::View;
 
 use crate::domain::record::{Kind, Records};
 use crate::domain::snapshot::Snapshot;
+use crate::metrics::Metrics;
 use crate::store::RecordStore;
 use crate::store::manifest::{PullPolicySpec, RegistrySpec, SpaceSpec, WorkspaceSpec};
 
@@ -72,7 +75,7 @@ impl ApiState {
 }
 
 /// The API's routes; TLS and sockets are for the caller.
-pub fn router(state: ApiState) -> Router {
+pub fn router(state: ApiState, metrics: Arc<Metrics>) -> Router {
     declare()
         .into_router()
         .fallback(|| async {
@@ -80,12 +83,20 @@ pub fn router(state: ApiState) -> Router {
         })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(middleware::map_response(guard))
+        .layer(middleware::from_fn_with_state(metrics, count))
         .with_state(Arc::new(state))
 }
 
 /// The API's description, `OpenAPI` 3.1.
 pub fn openapi() -> OpenApi {
     declare().into_document()
+}
+
+async fn count(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    metrics.api.answered(method.as_str(), response.status().as_str());
+    response
 }
 
 /// Nobody keeps or reinterprets an answer.

@@ -4,20 +4,25 @@
 //! the records in force and takes their place as a whole, so that no decision ever sees half a store.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::record::Records;
 use crate::domain::snapshot::{Settings, Snapshot};
 use crate::metrics::Metrics;
 use crate::runtime::Pending;
-use crate::store::{Event, RecordStore, convert};
+use crate::store::{Event, RecordStore, StoreError, convert};
 use arc_swap::ArcSwap;
 use futures::StreamExt;
+use tokio::sync::mpsc;
 
 /// How long changes are collected before the snapshot is built anew.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// How often the snapshot is marked as in step while nothing changes.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Events that wait for the index; while it builds, the store waits.
+const EVENTS_WAITING: usize = 1024;
 
 /// What the index publishes.
 #[derive(Debug, Clone)]
@@ -37,8 +42,9 @@ impl Default for Published {
     }
 }
 
-/// Follows `store` for ever, on a thread of its own: neither copying nor indexing 100,000 records may hold up a
-/// thread that answers requests. `pending` is dropped with the first snapshot.
+/// Follows `store` for as long as it is polled. Only the store's events are taken here: a thread of its own copies
+/// and indexes, since 100,000 records would hold up a thread that answers requests. `pending` is dropped with the
+/// first snapshot.
 pub async fn follow(
     store: Arc<dyn RecordStore>,
     settings: Settings,
@@ -48,10 +54,19 @@ pub async fn follow(
 ) {
     let index =
         Index { settings, published, metrics, records: Arc::default(), relisted: None, in_step: false };
-    let runtime = tokio::runtime::Handle::current();
-    let ended = tokio::task::spawn_blocking(move || runtime.block_on(index.run(&*store, pending))).await;
-    if let Err(error) = ended {
-        tracing::error!(%error, "the index failed");
+    let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
+    // It ends with its sender, when this function is dropped.
+    let thread = thread::Builder::new().name("index".to_owned()).spawn(move || index.run(receiver, pending));
+    if let Err(error) = thread {
+        tracing::error!(%error, "no thread for the index");
+        return;
+    }
+    let mut events = store.watch();
+    while let Some(event) = events.next().await {
+        if sender.send(event).await.is_err() {
+            tracing::error!("the index failed");
+            return;
+        }
     }
 }
 
@@ -67,8 +82,14 @@ struct Index {
 }
 
 impl Index {
-    async fn run(mut self, store: &dyn RecordStore, pending: Pending) {
-        let mut events = store.watch();
+    fn run(self, events: mpsc::Receiver<Result<Event, StoreError>>, pending: Pending) {
+        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(timers) => timers.block_on(self.take_all(events, pending)),
+            Err(error) => tracing::error!(%error, "no timers for the index"),
+        }
+    }
+
+    async fn take_all(mut self, mut events: mpsc::Receiver<Result<Event, StoreError>>, pending: Pending) {
         let mut pending = Some(pending);
         let mut tick = tokio::time::interval(TICK);
         let mut due: Option<tokio::time::Instant> = None;
@@ -81,7 +102,7 @@ impl Index {
                     self.publish();
                     pending.take();
                 }
-                event = events.next() => match event {
+                event = events.recv() => match event {
                     None => return,
                     Some(Ok(event)) => {
                         if self.take(event) {
@@ -90,7 +111,6 @@ impl Index {
                     }
                     Some(Err(error)) => {
                         self.in_step = false;
-                        self.metrics.store.failed("watch");
                         tracing::error!(%error, "the record store cannot be followed; decisions go on from the last snapshot");
                     }
                 },

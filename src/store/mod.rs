@@ -1,6 +1,7 @@
 //! Where records live: one seam, [`RecordStore`], with an implementation a backend.
 
 pub mod convert;
+pub mod counted;
 pub mod embedded;
 pub mod manifest;
 

@@ -10,6 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use pullgate::api::auth::Tokens;
 use pullgate::api::{ApiState, router};
+use pullgate::metrics::Metrics;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -106,7 +107,7 @@ impl Client {
         let (records, snapshot) = (Arc::clone(&store.records), Arc::clone(&store.snapshot));
         let tokens = Arc::new(ArcSwap::from_pointee(tokens()));
         let state = ApiState::new(store.clone(), records, snapshot, tokens);
-        Self { store, router: router(state), seen: Arc::default() }
+        Self { store, router: router(state, Arc::new(Metrics::new().unwrap())), seen: Arc::default() }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

@@ -1,0 +1,79 @@
+//! A record store whose failures are counted.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
+use crate::domain::pull_secret::CredentialId;
+use crate::domain::record::Kind;
+use crate::metrics::{Metrics, StoreOperation};
+
+/// Passes everything on, and counts what the store could not do. A refusal (somebody else was faster) is an answer.
+pub struct Counted {
+    store: Arc<dyn RecordStore>,
+    metrics: Arc<Metrics>,
+}
+
+impl Counted {
+    /// Counts the failures of `store`.
+    pub fn new(store: Arc<dyn RecordStore>, metrics: Arc<Metrics>) -> Self {
+        Self { store, metrics }
+    }
+
+    fn note<T>(&self, operation: StoreOperation, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if matches!(outcome, Err(StoreError::Unavailable(_))) {
+            self.metrics.store.failed(operation);
+        }
+        outcome
+    }
+}
+
+#[async_trait]
+impl RecordStore for Counted {
+    fn watch(&self) -> BoxStream<'static, Result<Event, StoreError>> {
+        let metrics = self.metrics.clone();
+        let count = move |event: &Result<Event, StoreError>| {
+            if event.is_err() {
+                metrics.store.failed(StoreOperation::Watch);
+            }
+        };
+        self.store.watch().inspect(count).boxed()
+    }
+
+    async fn get(&self, kind: Kind, name: &str) -> Result<Option<Document>, StoreError> {
+        self.note(StoreOperation::Read, self.store.get(kind, name).await)
+    }
+
+    async fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.note(StoreOperation::Read, self.store.list(kind, after, limit).await)
+    }
+
+    async fn put(
+        &self,
+        document: Document,
+        precondition: Precondition,
+        credential: CredentialChange,
+    ) -> Result<Document, StoreError> {
+        self.note(StoreOperation::Write, self.store.put(document, precondition, credential).await)
+    }
+
+    async fn delete(&self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError> {
+        self.note(StoreOperation::Write, self.store.delete(kind, name, version).await)
+    }
+
+    async fn credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError> {
+        self.note(StoreOperation::Read, self.store.credential(id).await)
+    }
+
+    async fn set_robot(
+        &self,
+        registry: &str,
+        workspace: &str,
+        credential: Option<Credential>,
+    ) -> Result<(), StoreError> {
+        self.note(StoreOperation::Write, self.store.set_robot(registry, workspace, credential).await)
+    }
+}
