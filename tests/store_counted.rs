@@ -12,11 +12,9 @@ use crate::store_contract::{Subject, create, workspace};
 use crate::support::memory_store::MemoryStore;
 
 pub fn subject() -> Subject {
-    let inner = crate::store_embedded::subject();
-    Subject {
-        store: Arc::new(Counted::new(inner.store, Arc::new(Metrics::new().unwrap()))),
-        _keep: inner._keep,
-    }
+    let mut subject = crate::store_embedded::subject();
+    subject.store = Arc::new(Counted::new(subject.store, Arc::new(Metrics::new().unwrap())));
+    subject
 }
 
 #[tokio::test]
