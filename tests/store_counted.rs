@@ -33,3 +33,5 @@ async fn failures_are_counted_and_refusals_are_not() {
         assert!(text.contains(&format!("pullgate_store_errors_total{line}")), "{line}: {text}");
     }
 }
+
+crate::store_contract::contract!(counted, std::future::ready(crate::store_counted::subject()));

@@ -320,3 +320,5 @@ async fn kill_9_loses_no_acknowledged_write() {
     }
     assert!(acknowledged.len() > 20, "only {} writes were acknowledged", acknowledged.len());
 }
+
+crate::store_contract::contract!(embedded, std::future::ready(crate::store_embedded::subject()));

@@ -16,6 +16,7 @@ Exit codes:
 }
 
 mod check;
+mod crds;
 mod demo;
 mod explain;
 mod image;
@@ -52,6 +53,7 @@ enum Command {
     Check(check::Arguments),
     Explain(explain::Arguments),
     Image(image::Arguments),
+    Crds(crds::Arguments),
     Openapi(openapi::Arguments),
 }
 
@@ -74,6 +76,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(arguments) => arguments.run(),
         Command::Demo(arguments) => arguments.run(),
+        Command::Crds(arguments) => arguments.run(),
         Command::Openapi(arguments) => arguments.run(),
         Command::Check(arguments) => arguments.run(),
         Command::Explain(arguments) => arguments.run(),

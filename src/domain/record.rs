@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
@@ -44,7 +45,7 @@ impl Kind {
 }
 
 /// What kind of server a registry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 pub enum RegistryType {
     Harbor,
     /// A plain distribution registry; it has no spaces.
@@ -53,14 +54,14 @@ pub enum RegistryType {
 }
 
 /// Whether a space's images are for every namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 pub enum Visibility {
     Public,
     Private,
 }
 
 /// Which credential a namespace gets for a platform Harbor's private spaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 pub enum PullCredentials {
     /// A pull-only robot account of the workspace.
     Robot,
@@ -198,7 +199,19 @@ pub struct Workspace {
 
 /// What a denial does.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    JsonSchema,
 )]
 pub enum Mode {
     /// Allowed and counted.

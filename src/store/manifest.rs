@@ -1,6 +1,7 @@
 //! The written form of records, as YAML and JSON have it.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -10,7 +11,7 @@ use crate::domain::record::{Mode, Name, PullCredentials, RegistryType, Visibilit
 pub const API_VERSION: &str = "pullgate.io/v1alpha1";
 
 /// The integration of a registry.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RegistrySpec {
     pub r#type: RegistryType,
@@ -39,14 +40,14 @@ pub struct RegistrySpec {
 }
 
 /// Names a stored credential.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CredentialRef {
     pub name: String,
 }
 
 /// How a registry's certificate is verified.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TlsSpec {
     /// PEM certificates that are trusted for this registry.
@@ -58,14 +59,72 @@ pub struct TlsSpec {
 }
 
 /// What was observed of a registry.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct RegistryStatus {
+pub struct RegistryStatus {
+    /// The spec's generation that this speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Reachable`, `CredentialsValid`, `Discovered`, `Valid`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// Docker: whether somebody without a password may pull, as a probe found it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub anonymous_pull: Option<bool>,
+    /// Whether an administrator integrated it, or pullgate itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integrated: Option<Integrated>,
+    /// Version of the registry's software.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Number of spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spaces: Option<i64>,
+    /// Number of repositories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repositories: Option<i64>,
+    /// Bytes stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<i64>,
+    /// When the registry last answered as it should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<Timestamp>,
+}
+
+/// How a registry came to be integrated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Integrated {
+    Manual,
+    Automatic,
+}
+
+/// One aspect of a record's state, as Kubernetes has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    pub r#type: String,
+    pub status: ConditionStatus,
+    /// One word for programs.
+    pub reason: String,
+    /// A sentence for people.
+    #[serde(default)]
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When `status` last changed.
+    pub last_transition_time: Timestamp,
+}
+
+/// Whether a condition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
 }
 
 /// A space of a registry and its bindings.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SpaceSpec {
     pub registry: String,
@@ -80,16 +139,36 @@ pub struct SpaceSpec {
 }
 
 /// What was observed of a space.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct SpaceStatus {
+pub struct SpaceStatus {
+    /// The spec's generation that this speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The registry's own flag.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
+    /// When the flag was last read.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Timestamp>,
+    /// The registry's own number of the project; another one under the same name is another project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry_id: Option<i64>,
+    /// Bindings are void until an administrator confirms them: the project was made anew under its name.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
+    /// Number of repositories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repositories: Option<i64>,
+    /// Bytes stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<i64>,
 }
 
 /// A tenant: a set of namespaces.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkspaceSpec {
     #[serde(default)]
@@ -100,24 +179,49 @@ pub struct WorkspaceSpec {
 }
 
 /// What was observed of a workspace.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct WorkspaceStatus {
+pub struct WorkspaceStatus {
+    /// The spec's generation that this speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// Namespaces that the workspace claims, with what is known of each claim.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
+    /// Namespaces that an older claim of another workspace holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// A claim on a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Member {
+pub struct Member {
+    #[schemars(with = "String")]
     pub namespace: Name,
-    #[serde(default)]
+    /// UID of the namespace that was first seen under the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    #[serde(default)]
+    /// Since when the namespace is claimed; the older of two claims holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
 }
 
+/// What was observed of a policy.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PullPolicyStatus {
+    /// The spec's generation that this speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
 /// Rules for some namespaces.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PullPolicySpec {
     /// Namespaces by name. A policy that names a namespace replaces wider ones there.
@@ -136,7 +240,7 @@ pub struct PullPolicySpec {
 }
 
 /// Images of registries that nobody integrated.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UnmanagedSpec {
     #[serde(default)]
@@ -147,7 +251,7 @@ pub struct UnmanagedSpec {
 }
 
 /// What happens to an unmanaged image that no entry names.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 pub enum UnmanagedDefault {
     #[default]
     Allow,
@@ -155,7 +259,7 @@ pub enum UnmanagedDefault {
 }
 
 /// Rules on tags and digests.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RulesSpec {
     /// Tags that are refused; an image without tag and digest counts as `latest`.

@@ -2,7 +2,9 @@
 
 pub mod convert;
 pub mod counted;
+pub mod crd;
 pub mod embedded;
+pub mod kubernetes;
 pub mod manifest;
 
 use async_trait::async_trait;

@@ -1,0 +1,224 @@
+//! Credentials as Secrets. One is a registry's only if its annotation says so: a record that names somebody else's
+//! Secret gets nothing, and overwrites nothing.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{KubernetesStore, code, refused, unavailable};
+use crate::domain::pull_secret::CredentialId;
+use crate::domain::record::Kind;
+use crate::store::manifest::API_VERSION;
+use crate::store::{Credential, Document, StoreError};
+
+/// The registry that a credential belongs to.
+const REGISTRY: &str = "pullgate.io/registry";
+/// The workspace that a robot account belongs to; absent: the registry's own credential.
+const WORKSPACE: &str = "pullgate.io/workspace";
+/// What the credential was given for; see [`Credential::audience`].
+const AUDIENCE: &str = "pullgate.io/audience";
+/// Labels to find credentials by; values are digests, since names may be longer than labels.
+const REGISTRY_DIGEST: &str = "pullgate.io/registry-digest";
+const WORKSPACE_DIGEST: &str = "pullgate.io/workspace-digest";
+
+impl KubernetesStore {
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(super) async fn read_credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError> {
+        let name = match id {
+            CredentialId::Robot { registry, workspace } => robot_name(registry, workspace),
+            CredentialId::Integration { registry } => match self.integration_name(registry).await? {
+                Some(name) => name,
+                None => return Ok(None),
+            },
+        };
+        let found = self.secrets().get_opt(&name).await.map_err(|error| unavailable(&error))?;
+        Ok(found.filter(|secret| belongs_to(secret, id)).and_then(|secret| credential_in(&secret)))
+    }
+
+    /// The Secret that a registry's record names.
+    async fn integration_name(&self, registry: &str) -> Result<Option<String>, StoreError> {
+        let found =
+            self.records(Kind::Registry).get_opt(registry).await.map_err(|error| unavailable(&error))?;
+        Ok(found.and_then(|object| credential_name(&object.data["spec"]).map(str::to_owned)))
+    }
+
+    pub(super) async fn set_integration(
+        &self,
+        document: &Document,
+        written: &DynamicObject,
+        credential: &Credential,
+    ) -> Result<(), StoreError> {
+        let name = credential_name(&document.spec).ok_or_else(|| {
+            StoreError::Unavailable(format!("registry {} names no credential to write", document.name))
+        })?;
+        let id = CredentialId::Integration { registry: document.name.clone() };
+        self.write(name, &id, owner(Kind::Registry, written), credential).await
+    }
+
+    pub(super) async fn forget_integration(&self, registry: &str) -> Result<(), StoreError> {
+        self.forget(&format!("{REGISTRY_DIGEST}={},!{WORKSPACE_DIGEST}", short_digest(&[registry]))).await
+    }
+
+    /// Removes every credential that belongs to a record.
+    pub(super) async fn forget_all(&self, kind: Kind, name: &str) -> Result<(), StoreError> {
+        let label = match kind {
+            Kind::Registry => REGISTRY_DIGEST,
+            Kind::Workspace => WORKSPACE_DIGEST,
+            Kind::RegistrySpace | Kind::PullPolicy => return Ok(()),
+        };
+        self.forget(&format!("{label}={}", short_digest(&[name]))).await
+    }
+
+    async fn forget(&self, selector: &str) -> Result<(), StoreError> {
+        let listed = self.secrets().list_metadata(&ListParams::default().labels(selector)).await;
+        for secret in listed.map_err(|error| unavailable(&error))? {
+            match self.secrets().delete(&secret.name_any(), &DeleteParams::default()).await {
+                Err(error) if code(&error) != 404 => return Err(unavailable(&error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn write_robot(
+        &self,
+        registry: &str,
+        workspace: &str,
+        credential: Option<Credential>,
+    ) -> Result<(), StoreError> {
+        let name = robot_name(registry, workspace);
+        let Some(credential) = credential else {
+            return match self.secrets().delete(&name, &DeleteParams::default()).await {
+                Err(error) if code(&error) != 404 => Err(unavailable(&error)),
+                _ => Ok(()),
+            };
+        };
+        for (kind, name) in [(Kind::Registry, registry), (Kind::Workspace, workspace)] {
+            self.records(kind).get(name).await.map_err(|error| refused(kind, name, &error))?;
+        }
+        let owned = self.records(Kind::Workspace).get(workspace).await;
+        let owned = owned.map_err(|error| refused(Kind::Workspace, workspace, &error))?;
+        let id = CredentialId::Robot { registry: registry.into(), workspace: workspace.into() };
+        self.write(&name, &id, owner(Kind::Workspace, &owned), &credential).await
+    }
+
+    /// Makes or replaces the Secret of a credential.
+    async fn write(
+        &self,
+        name: &str,
+        id: &CredentialId,
+        owner: Option<OwnerReference>,
+        credential: &Credential,
+    ) -> Result<(), StoreError> {
+        let found = self.secrets().get_opt(name).await.map_err(|error| unavailable(&error))?;
+        if found.as_ref().is_some_and(|secret| !belongs_to(secret, id)) {
+            return Err(StoreError::Unavailable(format!(
+                "Secret {name} in namespace {} belongs to something else; name another one",
+                self.namespace
+            )));
+        }
+        let mut secret = secret_of(name, id, owner, credential);
+        let done = match found {
+            None => self.secrets().create(&PostParams::default(), &secret).await,
+            Some(found) => {
+                secret.metadata.resource_version = found.metadata.resource_version;
+                self.secrets().replace(name, &PostParams::default(), &secret).await
+            }
+        };
+        done.map(drop).map_err(|error| unavailable(&error))
+    }
+}
+
+fn secret_of(
+    name: &str,
+    id: &CredentialId,
+    owner: Option<OwnerReference>,
+    credential: &Credential,
+) -> Secret {
+    let (registry, workspace) = parts(id);
+    let mut annotations = BTreeMap::from([
+        (REGISTRY.to_owned(), registry.to_owned()),
+        (AUDIENCE.to_owned(), credential.audience.clone()),
+    ]);
+    let mut labels = BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), "pullgate".to_owned()),
+        (REGISTRY_DIGEST.to_owned(), short_digest(&[registry])),
+    ]);
+    if let Some(workspace) = workspace {
+        annotations.insert(WORKSPACE.to_owned(), workspace.to_owned());
+        labels.insert(WORKSPACE_DIGEST.to_owned(), short_digest(&[workspace]));
+    }
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            annotations: Some(annotations),
+            labels: Some(labels),
+            owner_references: owner.map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        type_: Some("kubernetes.io/basic-auth".to_owned()),
+        data: Some(BTreeMap::from([
+            ("username".to_owned(), bytes(&credential.username)),
+            ("password".to_owned(), bytes(credential.password.expose_secret())),
+        ])),
+        ..Secret::default()
+    }
+}
+
+fn credential_in(secret: &Secret) -> Option<Credential> {
+    let data = secret.data.as_ref()?;
+    let text = |key: &str| String::from_utf8(data.get(key)?.0.clone()).ok();
+    Some(Credential {
+        username: text("username")?,
+        password: SecretString::from(text("password")?),
+        audience: secret.annotations().get(AUDIENCE).cloned().unwrap_or_default(),
+    })
+}
+
+fn belongs_to(secret: &Secret, id: &CredentialId) -> bool {
+    let (registry, workspace) = parts(id);
+    let says = |key| secret.annotations().get(key).map(String::as_str);
+    says(REGISTRY) == Some(registry) && says(WORKSPACE) == workspace
+}
+
+fn parts(id: &CredentialId) -> (&str, Option<&str>) {
+    match id {
+        CredentialId::Integration { registry } => (registry, None),
+        CredentialId::Robot { registry, workspace } => (registry, Some(workspace)),
+    }
+}
+
+fn credential_name(spec: &serde_json::Value) -> Option<&str> {
+    spec.get("credential")?.get("name")?.as_str()
+}
+
+fn robot_name(registry: &str, workspace: &str) -> String {
+    format!("robot-{}", short_digest(&[registry, workspace]))
+}
+
+/// The garbage collector removes what outlives its owner.
+fn owner(kind: Kind, object: &DynamicObject) -> Option<OwnerReference> {
+    Some(OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: kind.as_str().to_owned(),
+        name: object.name_any(),
+        uid: object.metadata.uid.clone()?,
+        ..OwnerReference::default()
+    })
+}
+
+/// 32 hexadecimal digits that stand for some names; no name holds the byte between them.
+fn short_digest(names: &[&str]) -> String {
+    let sum = digest(&SHA256, names.join("\0").as_bytes());
+    sum.as_ref().iter().take(16).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}

@@ -1,0 +1,224 @@
+//! Records as custom resources, credentials as Secrets in pullgate's own namespace: etcd, through the API server,
+//! is the distributed engine, and replicas keep nothing.
+//!
+//! A record and its Secrets are several objects, which no API server writes in one step. The record goes first
+//! where access shrinks and last where it grows, a Secret belongs to its record by an owner reference, and one that
+//! a crash left behind is void: it names the audience that it was given for.
+
+mod credentials;
+mod watch;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams, Preconditions, TypeMeta};
+use kube::core::ObjectMeta;
+use kube::discovery::ApiResource;
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::crd::{GROUP, VERSION, plural};
+use super::manifest::API_VERSION;
+use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
+use crate::domain::pull_secret::CredentialId;
+use crate::domain::record::{Kind, Name};
+
+/// Objects asked for at a time.
+const PAGE: usize = 500;
+
+/// A store in the cluster that `client` talks to.
+#[derive(Clone)]
+pub struct KubernetesStore {
+    client: Client,
+    /// Where credentials are; pullgate's own.
+    namespace: String,
+}
+
+impl KubernetesStore {
+    /// Keeps credentials in `namespace`.
+    pub fn new(client: Client, namespace: impl Into<String>) -> Self {
+        Self { client, namespace: namespace.into() }
+    }
+
+    fn records(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &resource(kind))
+    }
+
+    async fn create(&self, document: &Document) -> Result<DynamicObject, StoreError> {
+        let Document { kind, name, .. } = document;
+        let object = DynamicObject {
+            types: Some(TypeMeta { api_version: API_VERSION.to_owned(), kind: kind.as_str().to_owned() }),
+            metadata: ObjectMeta { name: Some(name.to_string()), ..ObjectMeta::default() },
+            data: json!({"spec": document.spec}),
+        };
+        let created = self.records(*kind).create(&PostParams::default(), &object).await;
+        created.map_err(|error| match code(&error) {
+            409 => StoreError::Exists { kind: *kind, name: name.clone() },
+            _ => unavailable(&error),
+        })
+    }
+
+    /// The object at this version; what pullgate does not know of it (labels, finalizers) is kept.
+    async fn at_version(&self, kind: Kind, name: &str, version: &str) -> Result<DynamicObject, StoreError> {
+        let found = self.records(kind).get_opt(name).await.map_err(|error| unavailable(&error))?;
+        let object = found.ok_or_else(|| StoreError::NotFound { kind, name: name.into() })?;
+        match object.metadata.resource_version.as_deref() {
+            Some(found) if found == version => Ok(object),
+            _ => Err(StoreError::Changed { kind, name: name.into() }),
+        }
+    }
+
+    async fn replace(&self, document: &Document, version: &str) -> Result<DynamicObject, StoreError> {
+        let mut object = self.at_version(document.kind, &document.name, version).await?;
+        object.data["spec"] = document.spec.clone();
+        let replaced =
+            self.records(document.kind).replace(&document.name, &PostParams::default(), &object).await;
+        replaced.map_err(|error| refused(document.kind, &document.name, &error))
+    }
+
+    /// The status has a subresource of its own, and so a write of its own.
+    async fn put_status(
+        &self,
+        document: &Document,
+        mut object: DynamicObject,
+    ) -> Result<DynamicObject, StoreError> {
+        if object.data.get("status").unwrap_or(&Value::Null) == &document.status {
+            return Ok(object);
+        }
+        object.data["status"] = document.status.clone();
+        let Document { kind, name, .. } = document;
+        let replaced = self.records(*kind).replace_status(name, &PostParams::default(), &object).await;
+        replaced.map_err(|error| refused(*kind, name, &error))
+    }
+}
+
+#[async_trait]
+impl RecordStore for KubernetesStore {
+    fn watch(&self) -> BoxStream<'static, Result<Event, StoreError>> {
+        watch::watch(self)
+    }
+
+    async fn get(&self, kind: Kind, name: &str) -> Result<Option<Document>, StoreError> {
+        let found = self.records(kind).get_opt(name).await.map_err(|error| unavailable(&error))?;
+        Ok(found.map(|object| document(kind, object)))
+    }
+
+    /// The API server lists in the order of names and continues only its own pages, so a page far into a long list
+    /// costs the pages before it.
+    async fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        let (api, mut items) = (self.records(kind), Vec::new());
+        let mut asked = ListParams::default().limit(u32::try_from(PAGE.min(limit + 1)).unwrap_or(u32::MAX));
+        loop {
+            let page = api.list(&asked).await.map_err(|error| unavailable(&error))?;
+            let next = page.metadata.continue_.filter(|token| !token.is_empty());
+            let wanted = |object: &DynamicObject| after.is_none_or(|after| *object.name_any() > *after);
+            items.extend(page.items.into_iter().filter(wanted).map(|object| document(kind, object)));
+            let more = items.len() > limit;
+            if more || next.is_none() {
+                items.truncate(limit);
+                return Ok(Page { items, more });
+            }
+            asked =
+                ListParams { continue_token: next, limit: u32::try_from(PAGE).ok(), ..ListParams::default() };
+        }
+    }
+
+    async fn put(
+        &self,
+        document: Document,
+        precondition: Precondition,
+        credential: CredentialChange,
+    ) -> Result<Document, StoreError> {
+        let Document { kind, name, .. } = &document;
+        if *kind != Kind::Registry && !matches!(credential, CredentialChange::Keep) {
+            return Err(StoreError::Unavailable(format!("a {} has no credential", kind.as_str())));
+        }
+        let written = match &precondition {
+            Precondition::Absent => {
+                // What a crash left of an earlier record of this name is not inherited.
+                self.forget_all(*kind, name).await?;
+                self.create(&document).await?
+            }
+            Precondition::Version(version) => self.replace(&document, version).await?,
+        };
+        match credential {
+            CredentialChange::Keep => {}
+            CredentialChange::Set(credential) => {
+                self.set_integration(&document, &written, &credential).await?
+            }
+            CredentialChange::Remove => self.forget_integration(name).await?,
+        }
+        let written = self.put_status(&document, written).await?;
+        Ok(self::document(*kind, written))
+    }
+
+    async fn delete(&self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError> {
+        let object = self.at_version(kind, name, version).await?;
+        let at = Preconditions { resource_version: Some(version.to_owned()), uid: object.metadata.uid };
+        let deleted = self.records(kind).delete(name, &DeleteParams::default().preconditions(at)).await;
+        deleted.map_err(|error| refused(kind, name, &error))?;
+        self.forget_all(kind, name).await
+    }
+
+    async fn credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError> {
+        self.read_credential(id).await
+    }
+
+    async fn set_robot(
+        &self,
+        registry: &str,
+        workspace: &str,
+        credential: Option<Credential>,
+    ) -> Result<(), StoreError> {
+        self.write_robot(registry, workspace, credential).await
+    }
+}
+
+fn resource(kind: Kind) -> ApiResource {
+    ApiResource {
+        group: GROUP.to_owned(),
+        version: VERSION.to_owned(),
+        api_version: API_VERSION.to_owned(),
+        kind: kind.as_str().to_owned(),
+        plural: plural(kind).to_owned(),
+    }
+}
+
+/// The record in an object, without what only the API server needs.
+fn document(kind: Kind, mut object: DynamicObject) -> Document {
+    let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    Document {
+        kind,
+        name: Name::from(object.name_any()),
+        version: object.metadata.resource_version.unwrap_or_default(),
+        created,
+        spec: object.data["spec"].take(),
+        status: object.data["status"].take(),
+    }
+}
+
+/// The HTTP status of a refusal; 0 where there was no answer.
+fn code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    }
+}
+
+fn refused(kind: Kind, name: &str, error: &kube::Error) -> StoreError {
+    match code(error) {
+        404 => StoreError::NotFound { kind, name: name.into() },
+        409 => StoreError::Changed { kind, name: name.into() },
+        _ => unavailable(error),
+    }
+}
+
+fn unavailable(error: &kube::Error) -> StoreError {
+    StoreError::Unavailable(match error {
+        kube::Error::Api(status) => format!("the API server refused: {} ({})", status.message, status.code),
+        other => {
+            format!(
+                "the API server did not answer: {other}; check its address and pullgate's service account"
+            )
+        }
+    })
+}

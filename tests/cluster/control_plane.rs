@@ -1,0 +1,69 @@
+//! The control plane that `tests/run cluster` started.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Client, Config};
+use pullgate::store::crd;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Tests that share cluster-scoped records take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits for the other tests, and finds no record and no credential.
+pub async fn turn() -> (MutexGuard<'static, ()>, Client) {
+    let turn = TURN.lock().await;
+    (turn, client().await)
+}
+
+pub async fn client() -> Client {
+    // Another crate may have chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = Config::infer().await.expect("no KUBECONFIG; start this through tests/run cluster");
+    Client::try_from(config).unwrap()
+}
+
+/// Installs the definitions and waits until they are served.
+pub async fn install(client: &Client, definitions: Vec<Value>) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in definitions {
+        let name = definition["metadata"]["name"].as_str().unwrap().to_owned();
+        let apply = PatchParams::apply("pullgate-test").force();
+        api.patch(&name, &apply, &Patch::Apply(&definition)).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+        let established = kube::runtime::wait::conditions::is_crd_established();
+        let waited = kube::runtime::wait::await_condition(api.clone(), &name, established);
+        tokio::time::timeout(std::time::Duration::from_secs(20), waited).await.unwrap().unwrap();
+    }
+}
+
+/// The definitions with room for any text, for tests of what is stored rather than of what it means.
+pub fn permissive() -> Vec<Value> {
+    let mut definitions = crd::definitions();
+    for definition in &mut definitions {
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({
+            "type": "object",
+            "properties": {
+                "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            },
+        });
+    }
+    definitions
+}
+
+/// Removes the definitions, and every record with them.
+pub async fn uninstall(client: &Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let ours = |name: &str| name.ends_with(".pullgate.io");
+    let listed = api.list_metadata(&ListParams::default()).await.unwrap();
+    let names: BTreeMap<_, _> =
+        listed.into_iter().filter_map(|d| Some((d.metadata.name?, d.metadata.uid?))).collect();
+    for (name, uid) in names.into_iter().filter(|(name, _)| ours(name)) {
+        api.delete(&name, &DeleteParams::default()).await.unwrap();
+        let gone = kube::runtime::conditions::is_deleted(&uid);
+        let waited = kube::runtime::wait::await_condition(api.clone(), &name, gone);
+        tokio::time::timeout(std::time::Duration::from_secs(60), waited).await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,102 @@
+//! The custom resource definitions, as the API server takes them.
+
+use kube::api::{Api, DynamicObject, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use pullgate::domain::record::Kind;
+use pullgate::store::crd;
+use serde_json::{Value, json};
+
+use crate::control_plane::{install, turn, uninstall};
+
+fn api(client: &kube::Client, kind: Kind) -> Api<DynamicObject> {
+    let gvk = GroupVersionKind::gvk(crd::GROUP, crd::VERSION, kind.as_str());
+    Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&gvk, crd::plural(kind)))
+}
+
+fn record(kind: Kind, name: &str, spec: &Value) -> DynamicObject {
+    serde_json::from_value(json!({
+        "apiVersion": format!("{}/{}", crd::GROUP, crd::VERSION), "kind": kind.as_str(),
+        "metadata": {"name": name}, "spec": spec,
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn the_api_server_takes_the_definitions_and_holds_their_rules() {
+    let (_turn, client) = turn().await;
+    uninstall(&client).await;
+    install(&client, crd::definitions()).await;
+    let strict = PostParams { dry_run: true, ..PostParams::default() };
+    for (kind, spec) in [
+        (Kind::Workspace, json!({"namespaces": ["a", "b"]})),
+        (
+            Kind::Registry,
+            json!({"type": "Harbor", "url": "https://harbor.example.com", "pullCredentials": "Robot"}),
+        ),
+        (
+            Kind::Registry,
+            json!({"type": "Artifactory", "url": "https://x.example.com", "workspace": "w", "paths": ["a"]}),
+        ),
+        (
+            Kind::RegistrySpace,
+            json!({"registry": "corp", "path": "team-a", "workspaces": ["w"], "visibility": "Private"}),
+        ),
+        (
+            Kind::PullPolicy,
+            json!({"mode": "Warn", "unmanaged": {"default": "Deny", "allow": ["docker.io/library"]}}),
+        ),
+        (Kind::PullPolicy, json!({})),
+    ] {
+        let created = api(&client, kind).create(&strict, &record(kind, "x", &spec)).await;
+        assert!(created.is_ok(), "{spec}: {created:?}");
+    }
+    for (kind, spec, sentence) in [
+        (Kind::Registry, json!({"type": "Artifactory", "url": "https://x"}), "Artifactory is for workspaces"),
+        (
+            Kind::Registry,
+            json!({"type": "Harbor", "url": "https://x", "paths": ["a"]}),
+            "claims part of a host",
+        ),
+        (
+            Kind::Registry,
+            json!({"type": "Harbor", "url": "https://x", "visibility": "Public"}),
+            "declared public or private",
+        ),
+        (Kind::Registry, json!({"type": "Quay", "url": "https://x"}), "Unsupported value"),
+        (Kind::Registry, json!({"type": "Harbor"}), "Required value"),
+        (Kind::RegistrySpace, json!({"registry": "corp", "path": "a/b"}), "one lower-case path segment"),
+        (Kind::PullPolicy, json!({"unmanaged": {"allow": ["docker.io"]}}), "it narrows nothing"),
+    ] {
+        let error =
+            api(&client, kind).create(&strict, &record(kind, "x", &spec)).await.unwrap_err().to_string();
+        assert!(error.contains(sentence), "{spec}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn kubectl_shows_what_matters() {
+    let (_turn, client) = turn().await;
+    uninstall(&client).await;
+    install(&client, crd::definitions()).await;
+    let spec = json!({"registry": "corp", "path": "team-a", "workspaces": ["payments", "shop"]});
+    let made = api(&client, Kind::RegistrySpace)
+        .create(&PostParams::default(), &record(Kind::RegistrySpace, "corp.team-a", &spec))
+        .await
+        .unwrap();
+    let mut observed = made.clone();
+    observed.data["status"] = json!({"visibility": "Private", "repositories": 7, "observedGeneration": 1});
+    api(&client, Kind::RegistrySpace)
+        .replace_status("corp.team-a", &PostParams::default(), &observed)
+        .await
+        .unwrap();
+    for name in ["registryspaces", "rspace", "pullgate"] {
+        let output = std::process::Command::new("kubectl").args(["get", name]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let row =
+            text.lines().find(|line| line.contains("corp.team-a")).unwrap_or_else(|| panic!("{output:?}"));
+        for part in ["corp", "team-a", "Private", r#"["payments","shop"]"#, "7"] {
+            assert!(row.contains(part), "{part} is not in {text}");
+        }
+    }
+}

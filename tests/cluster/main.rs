@@ -1,0 +1,10 @@
+//! pullgate against a real control plane. `tests/run cluster` starts one and says where it is in `KUBECONFIG`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../store_contract.rs"]
+#[allow(dead_code)]
+mod store_contract;
+
+mod control_plane;
+mod definitions;
+mod store;
