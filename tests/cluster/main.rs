@@ -7,4 +7,5 @@ mod store_contract;
 
 mod control_plane;
 mod definitions;
+mod lease;
 mod store;

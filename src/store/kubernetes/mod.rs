@@ -143,7 +143,7 @@ impl RecordStore for KubernetesStore {
         match credential {
             CredentialChange::Keep => {}
             CredentialChange::Set(credential) => {
-                self.set_integration(&document, &written, &credential).await?
+                self.set_integration(&document, &written, &credential).await?;
             }
             CredentialChange::Remove => self.forget_integration(name).await?,
         }

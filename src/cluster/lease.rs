@@ -1,0 +1,219 @@
+//! Who of the replicas leads: one Lease object, written with its version as guard.
+//!
+//! The judgement is [`evaluate`], pure. Clocks of other machines are never compared: a lease has run out when it
+//! was not seen to change for its whole duration, by this machine's own monotonic clock (the rule of client-go's
+//! leaderelection). The leader stops its work [`RENEWAL_DEADLINE`] after the last renewal that succeeded, well
+//! before anybody else may take the lease.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long a lease holds after it was last seen to be renewed.
+pub const DURATION: Duration = Duration::from_secs(15);
+/// How long the leader goes on without a renewal that succeeded.
+pub const RENEWAL_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a lease is renewed, or looked at by those who wait.
+pub const INTERVAL: Duration = Duration::from_secs(2);
+
+/// A lease as it was last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Empty: given up.
+    pub holder: String,
+    /// Changes with every renewal.
+    pub version: String,
+    /// When this version was first seen, by the own clock.
+    pub since: Instant,
+}
+
+/// What a replica may do about a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is ours; renew it.
+    Ours,
+    /// Nobody's, given up or run out: take it.
+    Free,
+    /// Somebody else's for at least this long.
+    Theirs(Duration),
+}
+
+/// How a lease stands for the replica called `me`.
+pub fn evaluate(seen: Option<&Seen>, me: &str, now: Instant) -> Standing {
+    match seen {
+        None => Standing::Free,
+        Some(seen) if seen.holder == me => Standing::Ours,
+        Some(seen) if seen.holder.is_empty() => Standing::Free,
+        Some(seen) => match (seen.since + DURATION).checked_duration_since(now) {
+            Some(left) if !left.is_zero() => Standing::Theirs(left),
+            _ => Standing::Free,
+        },
+    }
+}
+
+/// One replica's part in the election.
+pub struct Elector {
+    leases: Api<Lease>,
+    name: String,
+    me: String,
+    seen: Option<Seen>,
+    transitions: i32,
+}
+
+impl Elector {
+    /// Stands for election as `me`, which no other replica is called, for the Lease `name` in `namespace`.
+    pub fn new(client: Client, namespace: &str, name: &str, me: &str) -> Self {
+        let leases = Api::namespaced(client, namespace);
+        Self { leases, name: name.to_owned(), me: me.to_owned(), seen: None, transitions: 0 }
+    }
+
+    /// Runs `work` whenever this replica leads, and drops it before anybody else may lead. Ends when `work` ends by
+    /// itself; the lease is given up then.
+    pub async fn lead<W, T>(mut self, mut work: impl FnMut() -> W) -> T
+    where
+        W: Future<Output = T>,
+    {
+        loop {
+            let renewed = self.acquire().await;
+            tracing::info!(lease = self.name, me = self.me, "leading");
+            tokio::select! {
+                done = work() => {
+                    self.release().await;
+                    return done;
+                }
+                () = self.keep(renewed) => {
+                    tracing::warn!(lease = self.name, me = self.me, "no longer leading");
+                }
+            }
+        }
+    }
+
+    /// Waits until the lease is ours; since when.
+    async fn acquire(&mut self) -> Instant {
+        loop {
+            let asked = Instant::now();
+            match self.attempt().await {
+                Ok(true) => return asked,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(lease = self.name, %error, "the lease cannot be read or written");
+                }
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    /// Renews the lease for as long as that works.
+    async fn keep(&mut self, mut renewed: Instant) {
+        loop {
+            sleep(INTERVAL).await;
+            let asked = Instant::now();
+            match timeout_at(renewed + RENEWAL_DEADLINE, self.attempt()).await {
+                Ok(Ok(true)) => renewed = asked,
+                // Somebody else has it.
+                Ok(Ok(false)) | Err(_) => return,
+                Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "the lease cannot be renewed"),
+            }
+            if renewed + RENEWAL_DEADLINE <= Instant::now() {
+                return;
+            }
+        }
+    }
+
+    /// Reads the lease and writes it where that is allowed; whether it is ours now.
+    async fn attempt(&mut self) -> Result<bool, kube::Error> {
+        let lease = self.leases.get_opt(&self.name).await?;
+        self.note(lease.as_ref());
+        let standing = evaluate(self.seen.as_ref(), &self.me, Instant::now());
+        if let Standing::Theirs(_) = standing {
+            return Ok(false);
+        }
+        let post = PostParams::default();
+        let written = match lease {
+            None => self.leases.create(&post, &self.claim(None, standing)).await,
+            Some(lease) => self.leases.replace(&self.name, &post, &self.claim(Some(lease), standing)).await,
+        };
+        match written {
+            Ok(lease) => {
+                self.note(Some(&lease));
+                Ok(true)
+            }
+            // Somebody was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Remembers what was read, and since when it is so.
+    fn note(&mut self, lease: Option<&Lease>) {
+        let Some(lease) = lease else {
+            self.seen = None;
+            return;
+        };
+        let spec = lease.spec.as_ref();
+        let holder = spec.and_then(|s| s.holder_identity.clone()).unwrap_or_default();
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        self.transitions = spec.and_then(|s| s.lease_transitions).unwrap_or_default();
+        if self.seen.as_ref().is_none_or(|seen| seen.version != version) {
+            self.seen = Some(Seen { holder, version, since: Instant::now() });
+        }
+    }
+
+    /// The lease as this replica's, guarded by the version that was read.
+    fn claim(&self, read: Option<Lease>, standing: Standing) -> Lease {
+        let now = MicroTime(Timestamp::now());
+        let mut lease = read.unwrap_or_default();
+        lease.metadata = ObjectMeta { name: Some(self.name.clone()), ..lease.metadata };
+        let old = lease.spec.unwrap_or_default();
+        let ours = standing == Standing::Ours;
+        lease.spec = Some(LeaseSpec {
+            holder_identity: Some(self.me.clone()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            acquire_time: if ours { old.acquire_time } else { Some(now.clone()) },
+            renew_time: Some(now),
+            lease_transitions: Some(if ours { self.transitions } else { self.transitions.saturating_add(1) }),
+            ..LeaseSpec::default()
+        });
+        lease
+    }
+
+    /// Gives the lease up, so that the next leader need not wait for it to run out.
+    async fn release(&mut self) {
+        let Ok(Some(mut lease)) = self.leases.get_opt(&self.name).await else { return };
+        let Some(spec) = lease.spec.as_mut().filter(|s| s.holder_identity.as_deref() == Some(&self.me))
+        else {
+            return;
+        };
+        spec.holder_identity = None;
+        // Where it fails, it runs out.
+        let _ = self.leases.replace(&self.name, &PostParams::default(), &lease).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_taken_only_when_it_was_still_for_its_whole_duration() {
+        let start = Instant::now();
+        let seen = |holder: &str| Seen { holder: holder.to_owned(), version: "1".to_owned(), since: start };
+        assert_eq!(evaluate(None, "a", start), Standing::Free);
+        assert_eq!(evaluate(Some(&seen("a")), "a", start + 2 * DURATION), Standing::Ours);
+        assert_eq!(evaluate(Some(&seen("")), "a", start), Standing::Free);
+        assert_eq!(evaluate(Some(&seen("b")), "a", start), Standing::Theirs(DURATION));
+        let almost = start + DURATION - Duration::from_millis(1);
+        assert_eq!(evaluate(Some(&seen("b")), "a", almost), Standing::Theirs(Duration::from_millis(1)));
+        assert_eq!(evaluate(Some(&seen("b")), "a", start + DURATION), Standing::Free);
+    }
+
+    #[test]
+    fn the_leader_stops_before_anybody_else_may_start() {
+        assert!(RENEWAL_DEADLINE + 2 * INTERVAL < DURATION);
+    }
+}

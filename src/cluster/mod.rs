@@ -1,0 +1,3 @@
+//! What replicas settle among themselves.
+
+pub mod lease;
