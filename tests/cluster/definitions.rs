@@ -1,5 +1,6 @@
 //! The custom resource definitions, as the API server takes them.
 
+use axum::http::Request;
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
@@ -90,13 +91,23 @@ async fn kubectl_shows_what_matters() {
         .replace_status("corp.team-a", &PostParams::default(), &observed)
         .await
         .unwrap();
-    for name in ["registryspaces", "rspace", "pullgate"] {
-        let output = std::process::Command::new("kubectl").args(["get", name]).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let row =
-            text.lines().find(|line| line.contains("corp.team-a")).unwrap_or_else(|| panic!("{output:?}"));
-        for part in ["corp", "team-a", "Private", r#"["payments","shop"]"#, "7"] {
-            assert!(row.contains(part), "{part} is not in {text}");
-        }
-    }
+    // As `kubectl get` asks for it.
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let request =
+        Request::get("/apis/pullgate.io/v1alpha1/registryspaces").header("accept", table).body(Vec::new());
+    let table: Value = client.request(request.unwrap()).await.unwrap();
+    let columns: Vec<_> = table["columnDefinitions"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+    assert_eq!(columns[..6], ["Name", "Registry", "Path", "Visibility", "Workspaces", "Repositories"]);
+    let row = &table["rows"][0]["cells"];
+    assert_eq!(
+        row.as_array().unwrap()[..6],
+        [
+            json!("corp.team-a"),
+            json!("corp"),
+            json!("team-a"),
+            json!("Private"),
+            json!("[\"payments\",\"shop\"]"),
+            json!(7)
+        ]
+    );
 }
