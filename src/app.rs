@@ -10,7 +10,7 @@ use anyhow::Context;
 use crate::admission::handlers::{self, Admission};
 use crate::api::tokens_file::TokensFile;
 use crate::api::{self, ApiState};
-use crate::config::Config;
+use crate::config::{Config, StoreSource};
 use crate::controllers::index::{self, Published};
 use crate::health;
 use crate::listener::Listener;
@@ -19,6 +19,7 @@ use crate::runtime::{Readiness, Runtime};
 use crate::store::RecordStore;
 use crate::store::counted::Counted;
 use crate::store::embedded::EmbeddedStore;
+use crate::store::kubernetes::KubernetesStore;
 use crate::tls::{CHECK_INTERVAL, Certificate};
 
 /// How often the certificate's expiry is written to its metric.
@@ -28,7 +29,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 pub struct App {
     runtime: Runtime,
     readiness: Readiness,
-    store: Arc<EmbeddedStore>,
+    store: Arc<dyn RecordStore>,
     certificate: Certificate,
     settle: Duration,
     grace: Duration,
@@ -41,7 +42,7 @@ impl App {
     ///
     /// # Errors
     /// Whatever cannot be opened or bound, with the setting that is at fault.
-    pub fn start(config: Config) -> anyhow::Result<Self> {
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
         let directory = &config.data_dir;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -54,8 +55,7 @@ impl App {
             Some(path) => TokensFile::load(path).context("--tokens")?,
             None => TokensFile::load_or_make(directory)?,
         };
-        let store = Arc::new(EmbeddedStore::open(&directory.join("records.db"), &config.key_file)?);
-        let records: Arc<dyn RecordStore> = Arc::new(Counted::new(store.clone(), metrics.clone()));
+        let store: Arc<dyn RecordStore> = Arc::new(Counted::new(open(config.store).await?, metrics.clone()));
         let bind = |address, setting: &'static str| Listener::bind(address).context(setting);
         let webhook_listener = bind(config.webhook, "--webhook-addr")?;
         let api_listener = bind(config.api, "--api-addr")?;
@@ -66,7 +66,7 @@ impl App {
             (Runtime::default(), Readiness::default(), Published::default());
         let pending = readiness.wait_for("the first snapshot");
         let following =
-            index::follow(records.clone(), config.settings, published.clone(), metrics.clone(), pending);
+            index::follow(store.clone(), config.settings, published.clone(), metrics.clone(), pending);
         runtime.supervise("the index", following);
         runtime.supervise("the certificate's reloading", certificate.clone().keep_fresh(CHECK_INTERVAL));
         runtime.supervise("the certificate's expiry", note_expiry(certificate.clone(), metrics.clone()));
@@ -74,7 +74,7 @@ impl App {
         runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
 
         let webhooks = handlers::router(Admission::new(published.snapshot.clone(), metrics.clone()));
-        let state = ApiState::new(records, published.records, published.snapshot, known);
+        let state = ApiState::new(store.clone(), published.records, published.snapshot, known);
         let management = api::router(state, metrics.clone());
         let observed = health::router(metrics, readiness.clone());
         let tls = Some(certificate.server_config());
@@ -94,8 +94,8 @@ impl App {
     }
 
     /// Where records are, to put some in.
-    pub fn store(&self) -> &EmbeddedStore {
-        &self.store
+    pub fn store(&self) -> &dyn RecordStore {
+        &*self.store
     }
 
     /// The CA that signed the served certificate, where it is pullgate's own; PEM.
@@ -115,6 +115,19 @@ impl App {
     pub async fn run(self) -> anyhow::Result<()> {
         Ok(self.runtime.run(&self.readiness, self.settle, self.grace).await?)
     }
+}
+
+async fn open(source: StoreSource) -> anyhow::Result<Arc<dyn RecordStore>> {
+    Ok(match source {
+        StoreSource::Embedded { file, key_file } => Arc::new(EmbeddedStore::open(&file, &key_file)?),
+        StoreSource::Kubernetes { namespace } => {
+            // The client takes the process's provider; another part may have chosen the same one already.
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            let client = kube::Client::try_default().await;
+            let client = client.context("--store kubernetes: no cluster; set KUBECONFIG, or run in a pod")?;
+            Arc::new(KubernetesStore::new(client, namespace))
+        }
+    })
 }
 
 async fn note_expiry(certificate: Certificate, metrics: Arc<Metrics>) {

@@ -1,7 +1,7 @@
 //! What `serve` is told, by arguments and environment, as one validated value; nothing else reads the environment.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -13,7 +13,7 @@ use crate::tls::CertificateSource;
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Where records, keys and self-signed certificates are kept; made if missing
+    /// Where keys, self-signed certificates and the embedded store are kept; made if missing
     #[arg(long, env = "PULLGATE_DATA_DIR", default_value = "/var/lib/pullgate", value_name = "DIR")]
     data_dir: PathBuf,
     #[command(flatten)]
@@ -25,9 +25,8 @@ pub struct ServeArgs {
     /// Tokens of the management API and their roles; without it, one Admin token is made in the data directory
     #[arg(long, env = "PULLGATE_TOKENS", value_name = "FILE")]
     tokens: Option<PathBuf>,
-    /// Key that credentials are encrypted with; made in the data directory if missing
-    #[arg(long, env = "PULLGATE_KEY_FILE", value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Seconds between a stop signal and the end of accepting, for load balancers to notice
     #[arg(long, env = "PULLGATE_SETTLE", default_value_t = 5, value_name = "SECONDS")]
     settle: u64,
@@ -36,6 +35,40 @@ pub struct ServeArgs {
     grace: u64,
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// Where records are.
+#[derive(Debug, Args)]
+struct StoreArgs {
+    /// `embedded`: a file in the data directory. `kubernetes`: custom resources (`pullgate crds` prints their
+    /// definitions) of the cluster that KUBECONFIG or the pod's service account names
+    #[arg(long, env = "PULLGATE_STORE", value_enum, default_value = "embedded")]
+    store: Backend,
+    /// Embedded: key that credentials are encrypted with; made in the data directory if missing
+    #[arg(long, env = "PULLGATE_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Kubernetes: pullgate's own namespace, where credentials are kept as Secrets
+    #[arg(long, env = "PULLGATE_NAMESPACE", default_value = "pullgate-system")]
+    namespace: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Backend {
+    Embedded,
+    Kubernetes,
+}
+
+/// A record store that is to be opened.
+#[derive(Debug)]
+pub enum StoreSource {
+    Embedded {
+        file: PathBuf,
+        key_file: PathBuf,
+    },
+    /// Credentials in this namespace.
+    Kubernetes {
+        namespace: String,
+    },
 }
 
 /// Where to listen.
@@ -123,7 +156,7 @@ pub struct Config {
     pub certificate: CertificateSource,
     /// `None`: the one that is made in the data directory.
     pub tokens: Option<PathBuf>,
-    pub key_file: PathBuf,
+    pub store: StoreSource,
     pub settings: Settings,
     pub settle: Duration,
     pub grace: Duration,
@@ -133,8 +166,8 @@ pub struct Config {
 
 impl From<ServeArgs> for Config {
     fn from(arguments: ServeArgs) -> Self {
-        let ServeArgs { data_dir, addresses, tls, decisions, tokens, key_file, settle, grace, log } =
-            arguments;
+        let ServeArgs { data_dir, addresses, tls, decisions, tokens, store, settle, grace, log } = arguments;
+        let StoreArgs { store: backend, key_file, namespace } = store;
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
         let TlsArgs { tls_cert, tls_key, tls_name } = tls;
         let LogArgs { log, log_json } = log;
@@ -148,7 +181,10 @@ impl From<ServeArgs> for Config {
             metrics: metrics_addr,
             certificate,
             tokens,
-            key_file: key_file.unwrap_or_else(|| data_dir.join("store.key")),
+            store: match backend {
+                Backend::Embedded => StoreSource::embedded(&data_dir, key_file),
+                Backend::Kubernetes => StoreSource::Kubernetes { namespace },
+            },
             settings: decisions.settings(),
             settle: Duration::from_secs(settle),
             grace: Duration::from_secs(grace),
@@ -156,6 +192,14 @@ impl From<ServeArgs> for Config {
             log_json,
             data_dir,
         }
+    }
+}
+
+impl StoreSource {
+    /// The file in a data directory, with its key beside it unless another one is named.
+    pub fn embedded(data_dir: &Path, key_file: Option<PathBuf>) -> Self {
+        let key_file = key_file.unwrap_or_else(|| data_dir.join("store.key"));
+        Self::Embedded { file: data_dir.join("records.db"), key_file }
     }
 }
 

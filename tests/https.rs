@@ -21,8 +21,8 @@ use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::https_client::{client, trusting};
 use crate::support::webhooks::{FOREIGN, OWN, Webhooks, container, creation, recording, routes, tenants};
-use crate::tls::{client, trusting};
 
 const H1: &[u8] = b"http/1.1";
 const H2: &[u8] = b"h2";

@@ -20,13 +20,11 @@ use pullgate::tls::{
     issue::{self, LEAF_LIFE, Names},
 };
 use reqwest::{Client, Version, tls::TlsInfo};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use secrecy::ExposeSecret;
 use tempfile::{TempDir, tempdir};
+
+use crate::support::https_client::client;
 
 const TICK: Duration = Duration::from_millis(20);
 const DAY: i64 = 24 * 60 * 60;
@@ -99,29 +97,6 @@ fn serve(certificate: &Certificate) -> SocketAddr {
     let router = Router::new().route("/", get(|| async { "ok" })).route("/slow", slow);
     tokio::spawn(server.serve(router.into_make_service()));
     address
-}
-
-/// A client that trusts `ca` alone and opens a connection of its own.
-pub(crate) fn client(ca: &str, protocol: &[u8]) -> Client {
-    Client::builder()
-        .tls_backend_preconfigured(trusting(ca, protocol))
-        .tls_info(true)
-        .no_proxy()
-        .build()
-        .unwrap()
-}
-
-/// A client's TLS that trusts `ca` alone.
-pub(crate) fn trusting(ca: &str, protocol: &[u8]) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    config
 }
 
 /// The certificate that the server showed on the connection of this answer.

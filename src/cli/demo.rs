@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::{Outcome, serve};
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, StoreSource};
 use crate::domain::record::Kind;
 use crate::domain::snapshot::Settings;
-use crate::store::Document;
+use crate::store::{CredentialChange, Document, Precondition};
 use crate::tls::CertificateSource;
 
 /// How long the sample records may take to be in force.
@@ -52,14 +52,17 @@ async fn serve_samples(directory: &Path) -> anyhow::Result<()> {
         metrics: free,
         certificate: CertificateSource::SelfSigned { dir: directory.join("data/tls"), names },
         tokens: None,
-        key_file: directory.join("data/store.key"),
+        store: StoreSource::embedded(&directory.join("data"), None),
         settings: Settings { exempt_namespaces: vec!["kube-system".into()], public_max_age: None },
         settle: Duration::ZERO,
         grace: Duration::from_secs(5),
         log: String::new(),
         log_json: false,
-    })?;
-    app.store().import(samples()).await?;
+    })
+    .await?;
+    for sample in samples() {
+        app.store().put(sample, Precondition::Absent, CredentialChange::Keep).await?;
+    }
     for (name, namespace, image) in REVIEWS {
         let review = serde_json::to_vec_pretty(&review(name, namespace, image))?;
         std::fs::write(directory.join(format!("{name}.json")), review)?;

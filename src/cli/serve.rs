@@ -27,7 +27,7 @@ impl Arguments {
         start_log(&config.log, config.log_json)?;
         let runtime = tokio::runtime::Runtime::new()?;
         let outcome = runtime.block_on(async {
-            let app = App::start(config)?;
+            let app = App::start(config).await?;
             let [webhooks, api, metrics] = app.addresses;
             tracing::info!(%webhooks, %api, %metrics, version = env!("CARGO_PKG_VERSION"), "serving");
             app.run().await

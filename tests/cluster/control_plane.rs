@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
 use kube::{Client, Config};
+use pullgate::domain::record::Kind;
 use pullgate::store::crd;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
@@ -66,4 +69,19 @@ pub async fn uninstall(client: &Client) {
         let waited = kube::runtime::wait::await_condition(api.clone(), &name, gone);
         tokio::time::timeout(std::time::Duration::from_secs(60), waited).await.unwrap().unwrap();
     }
+}
+
+/// Records of a kind.
+pub fn records(client: &kube::Client, kind: Kind) -> Api<DynamicObject> {
+    let gvk = GroupVersionKind::gvk(crd::GROUP, crd::VERSION, kind.as_str());
+    Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&gvk, crd::plural(kind)))
+}
+
+/// A record to be written.
+pub fn record(kind: Kind, name: &str, spec: &Value) -> DynamicObject {
+    serde_json::from_value(json!({
+        "apiVersion": format!("{}/{}", crd::GROUP, crd::VERSION), "kind": kind.as_str(),
+        "metadata": {"name": name}, "spec": spec,
+    }))
+    .unwrap()
 }

@@ -1,27 +1,12 @@
 //! The custom resource definitions, as the API server takes them.
 
 use axum::http::Request;
-use kube::api::{Api, DynamicObject, PostParams};
-use kube::core::GroupVersionKind;
-use kube::discovery::ApiResource;
+use kube::api::PostParams;
 use pullgate::domain::record::Kind;
 use pullgate::store::crd;
 use serde_json::{Value, json};
 
-use crate::control_plane::{install, turn, uninstall};
-
-fn api(client: &kube::Client, kind: Kind) -> Api<DynamicObject> {
-    let gvk = GroupVersionKind::gvk(crd::GROUP, crd::VERSION, kind.as_str());
-    Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&gvk, crd::plural(kind)))
-}
-
-fn record(kind: Kind, name: &str, spec: &Value) -> DynamicObject {
-    serde_json::from_value(json!({
-        "apiVersion": format!("{}/{}", crd::GROUP, crd::VERSION), "kind": kind.as_str(),
-        "metadata": {"name": name}, "spec": spec,
-    }))
-    .unwrap()
-}
+use crate::control_plane::{install, record, records, turn, uninstall};
 
 #[tokio::test]
 async fn the_api_server_takes_the_definitions_and_holds_their_rules() {
@@ -49,7 +34,7 @@ async fn the_api_server_takes_the_definitions_and_holds_their_rules() {
         ),
         (Kind::PullPolicy, json!({})),
     ] {
-        let created = api(&client, kind).create(&strict, &record(kind, "x", &spec)).await;
+        let created = records(&client, kind).create(&strict, &record(kind, "x", &spec)).await;
         assert!(created.is_ok(), "{spec}: {created:?}");
     }
     for (kind, spec, sentence) in [
@@ -70,7 +55,7 @@ async fn the_api_server_takes_the_definitions_and_holds_their_rules() {
         (Kind::PullPolicy, json!({"unmanaged": {"allow": ["docker.io"]}}), "it narrows nothing"),
     ] {
         let error =
-            api(&client, kind).create(&strict, &record(kind, "x", &spec)).await.unwrap_err().to_string();
+            records(&client, kind).create(&strict, &record(kind, "x", &spec)).await.unwrap_err().to_string();
         assert!(error.contains(sentence), "{spec}: {error}");
     }
 }
@@ -81,13 +66,13 @@ async fn kubectl_shows_what_matters() {
     uninstall(&client).await;
     install(&client, crd::definitions()).await;
     let spec = json!({"registry": "corp", "path": "team-a", "workspaces": ["payments", "shop"]});
-    let made = api(&client, Kind::RegistrySpace)
+    let made = records(&client, Kind::RegistrySpace)
         .create(&PostParams::default(), &record(Kind::RegistrySpace, "corp.team-a", &spec))
         .await
         .unwrap();
     let mut observed = made.clone();
     observed.data["status"] = json!({"visibility": "Private", "repositories": 7, "observedGeneration": 1});
-    api(&client, Kind::RegistrySpace)
+    records(&client, Kind::RegistrySpace)
         .replace_status("corp.team-a", &PostParams::default(), &observed)
         .await
         .unwrap();

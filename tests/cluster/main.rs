@@ -5,7 +5,12 @@
 #[allow(dead_code)]
 mod store_contract;
 
+#[path = "../support/mod.rs"]
+#[allow(dead_code)]
+mod support;
+
 mod control_plane;
 mod definitions;
 mod lease;
+mod serving;
 mod store;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::api::sha256;
 use super::cli::pullgate;
+use super::https_client::client;
 
 /// The token of the one Admin that [`Server::start`] makes, who may reveal passwords.
 const TOKEN: &str = "token-of-the-test";
@@ -25,6 +26,11 @@ pub struct Server {
 impl Server {
     /// Starts a server on free ports and waits until it is ready.
     pub async fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[]).await
+    }
+
+    /// Starts one with further arguments.
+    pub async fn start_with(directory: &Path, arguments: &[&str]) -> Self {
         let tokens = directory.join("tokens.yaml");
         let entry =
             format!("tokens:\n- {{name: test, role: Admin, reveal: true, sha256: {}}}\n", sha256(TOKEN));
@@ -37,6 +43,7 @@ impl Server {
             .arg(&data)
             .arg("--tokens")
             .arg(&tokens)
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -53,7 +60,7 @@ impl Server {
         let ca = std::fs::read_to_string(data.join("tls/ca.crt")).unwrap();
         let server = Self {
             process,
-            client: crate::tls::client(&ca, b"http/1.1"),
+            client: client(&ca, b"http/1.1"),
             webhooks: format!("https://{}", address("webhooks")),
             api: format!("https://{}/api/v1", address("api")),
             metrics: format!("http://{}", address("metrics")),
