@@ -1,17 +1,22 @@
 //! The HTTP side of the webhooks: reads the body within its bounds, judges, answers.
 
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, BodyDataStream, Bytes};
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{MethodRouter, post_service};
 use futures::StreamExt;
 use tokio::sync::Semaphore;
+use tower::service_fn;
 
 use super::review::{BODY_MAX, Review, ReviewError};
 use super::{answer, judge, review};
@@ -29,6 +34,9 @@ const DISCARD_MAX: usize = 4 * BODY_MAX;
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// How long a body may take where the API server names no deadline; its own default.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Looks at a body before a timer is set for it: one that asks, and one for each of the two pieces that most come in.
+const LOOKS: usize = 3;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What the webhooks need.
 #[derive(Debug)]
@@ -47,9 +55,17 @@ impl Admission {
 
 /// `POST /mutate` and `POST /validate`.
 pub fn router(admission: Arc<Admission>) -> Router {
-    let mutate = |state, request| serve(Webhook::Mutate, state, request);
-    let validate = |state, request| serve(Webhook::Validate, state, request);
-    Router::new().route("/mutate", post(mutate)).route("/validate", post(validate)).with_state(admission)
+    Router::new()
+        .route("/mutate", serve(admission.clone(), Webhook::Mutate))
+        .route("/validate", serve(admission, Webhook::Validate))
+}
+
+/// A service and no handler: axum would box each request's future once more.
+fn serve(admission: Arc<Admission>, webhook: Webhook) -> MethodRouter {
+    post_service(service_fn(move |request| {
+        let admission = admission.clone();
+        async move { Ok::<_, Infallible>(admission.serve(webhook, request).await) }
+    }))
 }
 
 /// A request that is not answered with a review.
@@ -60,24 +76,28 @@ struct Fault {
     message: String,
 }
 
-async fn serve(webhook: Webhook, State(admission): State<Arc<Admission>>, request: Request) -> Response {
-    let start = Instant::now();
-    let outcome = match admission.read(request).await {
-        Ok(bytes) => admission.answer(webhook, &bytes),
-        Err(fault) => Err(fault),
-    };
-    let response = outcome.map_or_else(
-        |fault| {
-            admission.metrics.admission.fault(webhook, fault.cause);
-            fault.into_response()
-        },
-        |json| ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-    );
-    admission.metrics.admission.took(webhook, start.elapsed().as_secs_f64());
-    response
-}
-
 impl Admission {
+    async fn serve(&self, webhook: Webhook, request: Request) -> Response {
+        let start = Instant::now();
+        let outcome = match self.read(request).await {
+            Ok(bytes) => self.answer(webhook, &bytes),
+            Err(fault) => Err(fault),
+        };
+        let response = outcome.map_or_else(
+            |fault| {
+                self.metrics.admission.fault(webhook, fault.cause);
+                fault.into_response()
+            },
+            |json| {
+                let mut response = Response::new(Body::from(json));
+                response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+                response
+            },
+        );
+        self.metrics.admission.took(webhook, start.elapsed().as_secs_f64());
+        response
+    }
+
     /// The body, within its size, the deadline and the room that all large bodies share.
     async fn read(&self, request: Request) -> Result<Bytes, Fault> {
         let announced = request.headers().get(header::CONTENT_LENGTH);
@@ -88,7 +108,7 @@ impl Admission {
         if announced.is_some_and(|length| length > BODY_MAX) {
             return Err(too_large(body.into_data_stream()).await);
         }
-        let reading = async {
+        let mut reading = pin!(async {
             let _room = match announced {
                 Some(length) if length <= SMALL_BODY => None,
                 // Of unknown length: it may become the largest.
@@ -97,9 +117,12 @@ impl Admission {
                     self.room.acquire_many(kib).await.ok()
                 }
             };
+            // The room is given back when the body is read: parsing borrows from it and takes milliseconds.
             collect(body, announced).await
-        };
-        // The room is given back when the body is read: parsing borrows from it and takes milliseconds.
+        });
+        if let Some(outcome) = at_once(reading.as_mut()).await {
+            return outcome;
+        }
         tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(Fault::slow()))
     }
 
@@ -144,6 +167,25 @@ impl Admission {
         }
         Ok(answer::judged(&review.uid, &verdict))
     }
+}
+
+/// What `future` comes to if it does so within a few looks; `None` leaves it as it is, to be waited for. hyper
+/// fetches a body only when it is asked for it, so the first look never finds it and the next ones mostly do; a timer
+/// for every request would cost more than they.
+async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    let mut looks = LOOKS;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        looks -= 1;
+        if looks == 0 {
+            return Poll::Ready(None);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
 }
 
 async fn collect(body: Body, announced: Option<usize>) -> Result<Bytes, Fault> {

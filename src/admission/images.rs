@@ -15,7 +15,7 @@ pub struct Object<'a> {
     metadata: Option<Metadata>,
     spec: Option<Spec<'a>>,
     /// `PodTemplate` has it at the top.
-    template: Option<Template<'a>>,
+    template: Option<Box<Template<'a>>>,
 }
 
 #[derive(Debug, Default)]
@@ -40,8 +40,7 @@ struct Spec<'a> {
     containers: Option<Vec<Container<'a>>>,
     ephemeral_containers: Option<Vec<Container<'a>>>,
     volumes: Option<Vec<Volume<'a>>>,
-    /// Their names.
-    image_pull_secrets: Option<Vec<Option<Cow<'a, str>>>>,
+    image_pull_secrets: Option<PullSecrets>,
     node_name: Option<Cow<'a, str>>,
     /// Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, ReplicationController.
     template: Option<Box<Template<'a>>>,
@@ -126,13 +125,17 @@ impl<'a> Object<'a> {
     /// A field that matters has another type than in the Kubernetes API, or is there twice.
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let mut object = Self::default();
-        reader.object(|reader, name| match name {
-            "metadata" => reader.once(&mut object.metadata, Metadata::read),
-            "spec" => reader.once(&mut object.spec, Spec::read),
-            "template" => reader.once(&mut object.template, Template::read),
-            _ => reader.skip(),
-        })?;
+        reader.object(&mut |reader, name| object.member(reader, name))?;
         Ok(object)
+    }
+
+    pub(super) fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "metadata" => reader.fill(&mut self.metadata, Metadata::member),
+            "spec" => reader.fill(&mut self.spec, Spec::member),
+            "template" => reader.fill(&mut self.template, Template::boxed),
+            _ => reader.skip(),
+        }
     }
 
     /// The object read as a Pod.
@@ -199,13 +202,7 @@ impl<'a> Pod<'a> {
 
     /// How the list of pull secrets stands towards pullgate's.
     pub fn pull_secrets(self) -> PullSecrets {
-        match self.0.image_pull_secrets.as_deref() {
-            None | Some([]) => PullSecrets::Empty,
-            Some(list) if list.iter().any(|name| name.as_deref() == Some(PULL_SECRET)) => {
-                PullSecrets::Present
-            }
-            Some(_) => PullSecrets::Others,
-        }
+        self.0.image_pull_secrets.unwrap_or(PullSecrets::Empty)
     }
 }
 
@@ -220,106 +217,100 @@ pub enum PullSecrets {
     Present,
 }
 
-impl Metadata {
+impl PullSecrets {
     fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
-        let mut metadata = Self::default();
-        reader.object(|reader, name| match name {
-            "annotations" => reader.once(&mut metadata.annotations, Annotations::read),
-            _ => reader.skip(),
+        let mut found = Self::Empty;
+        reader.list(&mut |reader| {
+            let mut secret = None;
+            reader.object(&mut |reader, name| match name {
+                "name" => reader.once(&mut secret, Reader::string),
+                _ => reader.skip(),
+            })?;
+            if secret.as_deref() == Some(PULL_SECRET) {
+                found = Self::Present;
+            } else if found == Self::Empty {
+                found = Self::Others;
+            }
+            Ok(())
         })?;
-        Ok(metadata)
+        Ok(found)
+    }
+}
+
+impl Metadata {
+    fn member(&mut self, reader: &mut Reader<'_>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "annotations" => reader.fill(&mut self.annotations, Annotations::member),
+            _ => reader.skip(),
+        }
     }
 }
 
 impl Annotations {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
-        let mut annotations = Self::default();
-        reader.object(|reader, name| match name {
-            "kubernetes.io/config.mirror" => reader.once(&mut annotations.mirror, Reader::skip),
+    fn member(&mut self, reader: &mut Reader<'_>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "kubernetes.io/config.mirror" => reader.once(&mut self.mirror, Reader::skip),
             _ => reader.skip(),
-        })?;
-        Ok(annotations)
+        }
     }
 }
 
 impl<'a> Template<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let mut template = Self::default();
-        reader.object(|reader, name| match name {
-            "spec" => reader.once(&mut template.spec, Spec::read),
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "spec" => reader.fill(&mut self.spec, Spec::member),
             _ => reader.skip(),
-        })?;
-        Ok(template)
+        }
     }
 
-    fn boxed(reader: &mut Reader<'a>) -> Result<Box<Self>, JsonError> {
-        Self::read(reader).map(Box::new)
+    fn boxed(template: &mut Box<Self>, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        template.member(reader, name)
     }
 }
 
 impl<'a> Spec<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let mut spec = Self::default();
-        let containers = |reader: &mut Reader<'a>| reader.list(Container::read);
-        reader.object(|reader, name| match name {
-            "initContainers" => reader.once(&mut spec.init_containers, containers),
-            "containers" => reader.once(&mut spec.containers, containers),
-            "ephemeralContainers" => reader.once(&mut spec.ephemeral_containers, containers),
-            "volumes" => reader.once(&mut spec.volumes, |reader| reader.list(Volume::read)),
-            "imagePullSecrets" => {
-                reader.once(&mut spec.image_pull_secrets, |reader| reader.list(secret_reference))
-            }
-            "nodeName" => reader.once(&mut spec.node_name, Reader::string),
-            "template" => reader.once(&mut spec.template, Template::boxed),
-            "jobTemplate" => reader.once(&mut spec.job_template, Template::boxed),
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "initContainers" => reader.fill_list(&mut self.init_containers, Container::member),
+            "containers" => reader.fill_list(&mut self.containers, Container::member),
+            "ephemeralContainers" => reader.fill_list(&mut self.ephemeral_containers, Container::member),
+            "volumes" => reader.fill_list(&mut self.volumes, Volume::member),
+            "imagePullSecrets" => reader.once(&mut self.image_pull_secrets, PullSecrets::read),
+            "nodeName" => reader.once(&mut self.node_name, Reader::string),
+            "template" => reader.fill(&mut self.template, Template::boxed),
+            "jobTemplate" => reader.fill(&mut self.job_template, Template::boxed),
             _ => reader.skip(),
-        })?;
-        Ok(spec)
+        }
     }
 }
 
-fn secret_reference<'a>(reader: &mut Reader<'a>) -> Result<Option<Cow<'a, str>>, JsonError> {
-    let mut found = None;
-    reader.object(|reader, name| match name {
-        "name" => reader.once(&mut found, Reader::string),
-        _ => reader.skip(),
-    })?;
-    Ok(found)
-}
-
 impl<'a> Container<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let mut container = Self::default();
-        reader.object(|reader, name| match name {
-            "name" => reader.once(&mut container.name, Reader::string),
-            "image" => reader.once(&mut container.image, Reader::string),
-            "imagePullPolicy" => reader.once(&mut container.image_pull_policy, Reader::string),
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "name" => reader.once(&mut self.name, Reader::string),
+            "image" => reader.once(&mut self.image, Reader::string),
+            "imagePullPolicy" => reader.once(&mut self.image_pull_policy, Reader::string),
             _ => reader.skip(),
-        })?;
-        Ok(container)
+        }
     }
 }
 
 impl<'a> Volume<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let mut volume = Self::default();
-        reader.object(|reader, name| match name {
-            "name" => reader.once(&mut volume.name, Reader::string),
-            "image" => reader.once(&mut volume.image, ImageVolume::read),
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "name" => reader.once(&mut self.name, Reader::string),
+            "image" => reader.fill(&mut self.image, ImageVolume::member),
             _ => reader.skip(),
-        })?;
-        Ok(volume)
+        }
     }
 }
 
 impl<'a> ImageVolume<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let mut image = Self::default();
-        reader.object(|reader, name| match name {
-            "reference" => reader.once(&mut image.reference, Reader::string),
-            "pullPolicy" => reader.once(&mut image.pull_policy, Reader::string),
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "reference" => reader.once(&mut self.reference, Reader::string),
+            "pullPolicy" => reader.once(&mut self.pull_policy, Reader::string),
             _ => reader.skip(),
-        })?;
-        Ok(image)
+        }
     }
 }

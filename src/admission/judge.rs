@@ -172,6 +172,6 @@ impl Review<'_> {
         self.object.as_ref().is_some_and(Object::claims_to_be_mirror)
             && !pod.node_name().is_empty()
             && self.user.username.strip_prefix("system:node:") == Some(pod.node_name())
-            && self.user.groups.iter().any(|group| group == "system:nodes")
+            && self.user.in_nodes
     }
 }

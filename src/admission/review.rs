@@ -16,6 +16,9 @@ pub const API_VERSION: &str = "admission.k8s.io/v1";
 /// The longest uid that the answer to a faulty body repeats, in bytes; the API server's have 36.
 const UID_MAX: usize = 128;
 
+/// The group that every node is in.
+const NODES_GROUP: &str = "system:nodes";
+
 /// What the API server is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -51,7 +54,8 @@ pub struct GroupVersionKind<'a> {
 #[derive(Debug, Default)]
 pub struct User<'a> {
     pub username: Cow<'a, str>,
-    pub groups: Vec<Cow<'a, str>>,
+    /// Whether the groups hold that of the cluster's nodes.
+    pub in_nodes: bool,
 }
 
 /// A body that is no review pullgate can judge.
@@ -73,12 +77,25 @@ struct Envelope<'a> {
 struct Request<'a> {
     uid: Option<Cow<'a, str>>,
     operation: Option<Operation>,
-    kind: Option<GroupVersionKind<'a>>,
+    kind: Option<RequestKind<'a>>,
     sub_resource: Option<Cow<'a, str>>,
     namespace: Option<Cow<'a, str>>,
-    user: Option<User<'a>>,
+    user: Option<RequestUser<'a>>,
     object: Option<Object<'a>>,
     old_object: Option<Object<'a>>,
+}
+
+#[derive(Default)]
+struct RequestKind<'a> {
+    group: Option<Cow<'a, str>>,
+    version: Option<Cow<'a, str>>,
+    kind: Option<Cow<'a, str>>,
+}
+
+#[derive(Default)]
+struct RequestUser<'a> {
+    username: Option<Cow<'a, str>>,
+    in_nodes: Option<bool>,
 }
 
 /// Reads a review.
@@ -105,13 +122,21 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
     let missing = |what: &'static str| move || fault(what.to_owned());
     let request = envelope.request.ok_or_else(missing("the AdmissionReview has no request"))?;
     let uid = request.uid.filter(|uid| !uid.is_empty()).ok_or_else(missing("the request has no uid"))?;
+    let (kind, user) = (request.kind.unwrap_or_default(), request.user.unwrap_or_default());
     Ok(Review {
         uid,
         operation: request.operation.ok_or_else(missing("the request has no operation"))?,
-        kind: request.kind.unwrap_or_default(),
+        kind: GroupVersionKind {
+            group: kind.group.unwrap_or_default(),
+            version: kind.version.unwrap_or_default(),
+            kind: kind.kind.unwrap_or_default(),
+        },
         sub_resource: request.sub_resource.unwrap_or_default(),
         namespace: request.namespace.unwrap_or_default(),
-        user: request.user.unwrap_or_default(),
+        user: User {
+            username: user.username.unwrap_or_default(),
+            in_nodes: user.in_nodes.unwrap_or_default(),
+        },
         object: request.object,
         old_object: request.old_object,
     })
@@ -127,8 +152,8 @@ fn uid_of(text: &str) -> Option<String> {
     let mut found = None;
     // The fault is known already; what was read in front of it is what counts.
     let _ = Reader::whole(text, |reader| {
-        reader.object(|reader, name| match name {
-            "request" => reader.object(|reader, name| match name {
+        reader.object(&mut |reader, name| match name {
+            "request" => reader.object(&mut |reader, name| match name {
                 "uid" => reader.once(&mut found, Reader::string),
                 _ => reader.skip(),
             }),
@@ -141,10 +166,10 @@ fn uid_of(text: &str) -> Option<String> {
 impl<'a> Envelope<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let mut envelope = Self::default();
-        reader.object(|reader, name| match name {
+        reader.object(&mut |reader, name| match name {
             "kind" => reader.once(&mut envelope.kind, Reader::string),
             "apiVersion" => reader.once(&mut envelope.api_version, Reader::string),
-            "request" => reader.once(&mut envelope.request, Request::read),
+            "request" => reader.fill(&mut envelope.request, Request::member),
             _ => reader.skip(),
         })?;
         Ok(envelope)
@@ -152,20 +177,18 @@ impl<'a> Envelope<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let mut request = Self::default();
-        reader.object(|reader, name| match name {
-            "uid" => reader.once(&mut request.uid, Reader::string),
-            "operation" => reader.once(&mut request.operation, Operation::read),
-            "kind" => reader.once(&mut request.kind, GroupVersionKind::read),
-            "subResource" => reader.once(&mut request.sub_resource, Reader::string),
-            "namespace" => reader.once(&mut request.namespace, Reader::string),
-            "userInfo" => reader.once(&mut request.user, User::read),
-            "object" => reader.once(&mut request.object, Object::read),
-            "oldObject" => reader.once(&mut request.old_object, Object::read),
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "uid" => reader.once(&mut self.uid, Reader::string),
+            "operation" => reader.once(&mut self.operation, Operation::read),
+            "kind" => reader.fill(&mut self.kind, RequestKind::member),
+            "subResource" => reader.once(&mut self.sub_resource, Reader::string),
+            "namespace" => reader.once(&mut self.namespace, Reader::string),
+            "userInfo" => reader.fill(&mut self.user, RequestUser::member),
+            "object" => reader.fill(&mut self.object, Object::member),
+            "oldObject" => reader.fill(&mut self.old_object, Object::member),
             _ => reader.skip(),
-        })?;
-        Ok(request)
+        }
     }
 }
 
@@ -181,29 +204,31 @@ impl Operation {
     }
 }
 
-impl<'a> GroupVersionKind<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let [mut group, mut version, mut kind] = [None, None, None];
-        reader.object(|reader, name| match name {
-            "group" => reader.once(&mut group, Reader::string),
-            "version" => reader.once(&mut version, Reader::string),
-            "kind" => reader.once(&mut kind, Reader::string),
+impl<'a> RequestKind<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "group" => reader.once(&mut self.group, Reader::string),
+            "version" => reader.once(&mut self.version, Reader::string),
+            "kind" => reader.once(&mut self.kind, Reader::string),
             _ => reader.skip(),
-        })?;
-        let [group, version, kind] = [group, version, kind].map(Option::unwrap_or_default);
-        Ok(Self { group, version, kind })
+        }
     }
 }
 
-impl<'a> User<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let (mut username, mut groups) = (None, None);
-        reader.object(|reader, name| match name {
-            "username" => reader.once(&mut username, Reader::string),
-            "groups" => reader.once(&mut groups, |reader| reader.list(Reader::string)),
+impl<'a> RequestUser<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "username" => reader.once(&mut self.username, Reader::string),
+            "groups" => reader.once(&mut self.in_nodes, |reader| {
+                let mut found = false;
+                reader.list(&mut |reader| {
+                    found |= reader.string()? == NODES_GROUP;
+                    Ok(())
+                })?;
+                Ok(found)
+            }),
             _ => reader.skip(),
-        })?;
-        Ok(Self { username: username.unwrap_or_default(), groups: groups.unwrap_or_default() })
+        }
     }
 }
 

@@ -101,7 +101,7 @@ impl<'a> ImageRef<'a> {
     /// Those of [`Self::parse`]; an image ID (containerd takes a slashless `sha256:<hex>`, prefixes too, as the
     /// ID of any image on the node); a domain that only containerd recognises.
     pub fn admissible(input: &'a str) -> Result<Self, ReferenceError> {
-        if !input.contains('/') && ["sha256:", "sha384:", "sha512:"].iter().any(|a| input.starts_with(a)) {
+        if ["sha256:", "sha384:", "sha512:"].iter().any(|a| input.starts_with(a)) && !input.contains('/') {
             return Err(ReferenceError::ImageId);
         }
         let image = Self::parse(input)?;
@@ -110,7 +110,7 @@ impl<'a> ImageRef<'a> {
 
     /// The first path segment where a repository follows it: the Harbor project of `project/repository`.
     pub fn first_segment(&self) -> Option<&str> {
-        self.path.split_once('/').map(|(first, _)| first)
+        split_once(&self.path, b'/').map(|(first, _)| first)
     }
 }
 
@@ -127,7 +127,7 @@ pub fn canonical_host(domain: &str) -> Cow<'_, str> {
 /// Whether `text` is a host with an optional port, as the grammar has it.
 pub fn is_domain(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        None => match text.split_once(':') {
+        None => match split_once(text, b':') {
             Some((host, port)) => (is_host(host), Some(port)),
             None => (is_host(text), None),
         },
@@ -148,19 +148,33 @@ pub fn is_path(text: &str) -> bool {
 
 /// `domain/rest` as the kubelet splits it, the default domain filled in.
 fn split_domain(input: &str) -> (&str, &str) {
-    match input.split_once('/') {
-        Some((LEGACY_DEFAULT_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
-        Some((first, rest)) if looks_like_domain(first) => (first, rest),
-        _ => (DEFAULT_DOMAIN, input),
+    let mut marked = false;
+    for (at, b) in input.bytes().enumerate() {
+        match b {
+            b'.' | b':' | b'A'..=b'Z' => marked = true,
+            b'/' => {
+                return match (&input[..at], &input[at + 1..]) {
+                    (LEGACY_DEFAULT_DOMAIN, rest) => (DEFAULT_DOMAIN, rest),
+                    (first, rest) if marked || looks_like_domain(first) => (first, rest),
+                    _ => (DEFAULT_DOMAIN, input),
+                };
+            }
+            _ => {}
+        }
     }
+    (DEFAULT_DOMAIN, input)
 }
 
+/// Whether a first part without dot, colon or upper-case letter of ASCII is a host all the same.
 fn looks_like_domain(first: &str) -> bool {
     // The reference compares with `strings.ToLower`, which knows Unicode; such hosts fail the grammar anyway.
-    let marks = |b: u8| matches!(b, b'.' | b':' | b'A'..=b'Z');
-    first.bytes().any(marks)
-        || first == "localhost"
-        || (!first.is_ascii() && first.chars().any(char::is_uppercase))
+    first == "localhost" || (!first.is_ascii() && first.chars().any(char::is_uppercase))
+}
+
+/// [`str::split_once`] for an ASCII character: a plain loop is faster on texts as short as these.
+fn split_once(text: &str, ascii: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|b| b == ascii)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 /// Where the repository path ends that `text` begins with: at `:`, `@` or its end.
@@ -187,7 +201,7 @@ fn path_end(text: &str) -> Result<usize, ReferenceError> {
 
 /// Tag and digest of what follows the name: `[:tag][@digest]`.
 fn split_suffix(suffix: &str) -> Result<(Option<&str>, Option<&str>), ReferenceError> {
-    let (tag, digest) = match suffix.split_once('@') {
+    let (tag, digest) = match split_once(suffix, b'@') {
         Some((tag, digest)) => (tag, Some(digest)),
         None => (suffix, None),
     };
@@ -207,19 +221,17 @@ fn is_lower_hex(b: u8) -> bool {
 
 /// Labels of letters, digits and inner hyphens, joined by single dots.
 fn is_host(text: &str) -> bool {
-    let mut before = b'.';
-    for b in text.bytes() {
-        let fits = match b {
-            b'.' => before != b'.' && before != b'-',
-            b'-' => before != b'.',
-            _ => b.is_ascii_alphanumeric(),
+    let mut rest = text.as_bytes();
+    loop {
+        let run = rest.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
+        rest = match (run, &rest[run..]) {
+            (0, _) => return false,
+            (_, []) => return true,
+            (_, [b'.', after @ ..]) => after,
+            (_, hyphens @ [b'-', ..]) => &hyphens[hyphens.iter().take_while(|b| **b == b'-').count()..],
+            _ => return false,
         };
-        if !fits {
-            return false;
-        }
-        before = b;
     }
-    before != b'.' && before != b'-'
 }
 
 fn is_tag(text: &str) -> bool {

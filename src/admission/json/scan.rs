@@ -22,32 +22,22 @@ fn length_of_nested<S: Simd>(simd: S, text: &[u8]) -> Result<usize, JsonError> {
     let (mut depth, mut state) = (0, Strings::default());
     let mut rest = text;
     while !rest.is_empty() {
-        let mut padded = [b' '; BLOCK];
-        let (block, after) = rest.split_first_chunk::<BLOCK>().unwrap_or_else(|| {
-            padded[..rest.len()].copy_from_slice(rest);
-            (&padded, &[])
-        });
+        let padded;
+        let (block, after) = if let Some(split) = rest.split_first_chunk::<BLOCK>() {
+            split
+        } else {
+            padded = pad(rest);
+            (&padded, &[][..])
+        };
         let masks = Masks::of(simd, block);
         let outside = !state.inside(&masks);
-        let (mut opens, mut closes) = (masks.opens & outside, masks.closes & outside);
-        if closes.count_ones() < depth {
-            depth = depth + opens.count_ones() - closes.count_ones();
-        } else {
-            // The end may be in this block: bracket by bracket.
-            while opens | closes != 0 {
-                let next = (opens | closes).trailing_zeros();
-                if opens & 1 << next != 0 {
-                    depth += 1;
-                    opens &= opens - 1;
-                } else {
-                    depth -= 1;
-                    closes &= closes - 1;
-                    if depth == 0 {
-                        return Ok(text.len() - rest.len() + next as usize + 1);
-                    }
-                }
-            }
+        let (opens, closes) = (masks.opens & outside, masks.closes & outside);
+        if closes.count_ones() >= depth
+            && let Some(end) = end(depth, opens, closes)
+        {
+            return Ok(text.len() - rest.len() + end + 1);
         }
+        depth = depth + opens.count_ones() - closes.count_ones();
         if depth > DEPTH_MAX {
             return Err(JsonError::new(format!("nested over {DEPTH_MAX} levels deep")));
         }
@@ -56,25 +46,52 @@ fn length_of_nested<S: Simd>(simd: S, text: &[u8]) -> Result<usize, JsonError> {
     Err(JsonError::new("an object or array does not end"))
 }
 
+/// Where the bracket is that closes the last of `depth` and of those that open before it.
+#[inline(always)]
+fn end(depth: u32, opens: u64, mut closes: u64) -> Option<usize> {
+    let mut count = 0;
+    while closes != 0 {
+        let at = closes.trailing_zeros();
+        count += 1;
+        if depth + (opens & ((1 << at) - 1)).count_ones() == count {
+            return Some(at as usize);
+        }
+        closes &= closes - 1;
+    }
+    None
+}
+
+/// The last bytes of a text as a block.
+#[cold]
+fn pad(rest: &[u8]) -> [u8; BLOCK] {
+    let mut block = [b' '; BLOCK];
+    block[..rest.len()].copy_from_slice(rest);
+    block
+}
+
 /// Length of the run that holds no quote, backslash or control character. Most are shorter than 16 bytes, too short
 /// for larger steps.
 pub(super) fn string_run(bytes: &[u8]) -> usize {
-    dispatch!(Level::baseline(), simd => length_of_run(simd, bytes))
-}
-
-#[inline(always)]
-fn length_of_run<S: Simd>(simd: S, bytes: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(lanes) = bytes[at..].first_chunk::<16>() {
-        let lanes = u8x16::simd_from(simd, *lanes);
-        let special = lanes.simd_eq(b'"') | lanes.simd_eq(b'\\') | lanes.simd_le(0x1f);
-        match special.to_bitmask() {
-            0 => at += 16,
-            mask => return at + mask.trailing_zeros() as usize,
+    while let Some(block) = bytes[at..].first_chunk() {
+        match short_run(block) {
+            None => at += block.len(),
+            Some(length) => return at + length,
         }
     }
     let special = |b: u8| b == b'"' || b == b'\\' || b < 0x20;
     at + bytes[at..].iter().position(|b| special(*b)).unwrap_or(bytes.len() - at)
+}
+
+/// The same within 16 bytes; `None` if it is all of them.
+#[inline(always)]
+pub(super) fn short_run(bytes: &[u8; 16]) -> Option<usize> {
+    dispatch!(Level::baseline(), simd => {
+        let lanes = u8x16::simd_from(simd, *bytes);
+        let special = lanes.simd_eq(b'"') | lanes.simd_eq(b'\\') | lanes.simd_le(0x1f);
+        let mask = special.to_bitmask();
+        (mask != 0).then_some(mask.trailing_zeros() as usize)
+    })
 }
 
 /// Where the characters are that matter, a bit a byte.

@@ -16,9 +16,16 @@ struct Probe<'a> {
 fn probe(text: &str) -> Outcome<Probe<'_>> {
     let mut probe = Probe::default();
     Reader::whole(text, |reader| {
-        reader.object(|reader, name| match name {
+        reader.object(&mut |reader, name| match name {
             "wanted" => reader.once(&mut probe.wanted, Reader::string),
-            "list" => reader.once(&mut probe.list, |reader| reader.list(Reader::string)),
+            "list" => reader.once(&mut probe.list, |reader| {
+                let mut list = Vec::new();
+                reader.list(&mut |reader| {
+                    list.push(reader.string()?);
+                    Ok(())
+                })?;
+                Ok(list)
+            }),
             _ => reader.skip(),
         })
     })?;
