@@ -300,7 +300,8 @@ impl PullPolicy {
 }
 
 /// A fault of one field, in words for the person who wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
 pub struct Problem {
     /// Path of the field, as `spec.imageHosts[0]`.
     pub field: String,
@@ -311,12 +312,6 @@ impl Problem {
     /// A fault of `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
     }
 }
 
