@@ -8,7 +8,7 @@ use pullgate::store::crd;
 use serde_json::{Value, json};
 
 use crate::control_plane::{install, record, records, turn, uninstall};
-use crate::support::server::Server;
+use crate::support::server::{READY_WITHIN, Server};
 
 const IMAGE: &str = "harbor.example.com/team-a/web:1";
 
@@ -45,7 +45,7 @@ async fn what_kubectl_writes_decides_on_every_replica_within_a_second() {
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let mut replicas = Vec::new();
     for directory in &directories {
-        replicas.push(Server::start_with(directory.path(), &["--store", "kubernetes"]).await);
+        replicas.push(Server::start_with(directory.path(), &["--store", "kubernetes"], READY_WITHIN).await);
     }
     let create = async |kind, name: &str, spec: Value| {
         let made = records(&client, kind).create(&PostParams::default(), &record(kind, name, &spec)).await;

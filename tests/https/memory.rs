@@ -8,7 +8,7 @@ use futures::future::join_all;
 use pullgate::admission::review::BODY_MAX;
 use serde_json::{Value, json};
 
-use super::{H1, fine, review, serve};
+use super::{H1, Server, fine, review, serve};
 use crate::support::webhooks::OWN;
 
 /// The most memory that this process ever had, in MiB.
@@ -18,11 +18,29 @@ fn peak_memory() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
 }
 
-/// Runs one of the measurements below in a process of its own and returns how many MiB it took at most.
-fn measured(name: &str) -> usize {
+/// Set in a process that measures.
+const MEASURES: &str = "PULLGATE_TEST_MEASURES";
+
+/// Runs `measure` in a process of its own, where it is all that happens, and returns how many MiB it took at most. The
+/// process runs the test `name` again and comes here again, to measure.
+fn measured(name: &str, measure: impl AsyncFnOnce(&Server)) -> usize {
+    if std::env::var_os(MEASURES).is_some() {
+        let threads =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        return threads.block_on(async {
+            let server = serve().await;
+            server.still_serves().await;
+            let before = peak_memory();
+            measure(&server).await;
+            let taken = peak_memory() - before;
+            println!("MiB taken: {taken}");
+            taken
+        });
+    }
     let test = format!("https::memory::{name}");
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &test, "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", &test, "--nocapture", "--test-threads=1"])
+        .env(MEASURES, "1")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&child.stdout);
@@ -33,48 +51,34 @@ fn measured(name: &str) -> usize {
 
 #[test]
 fn many_large_bodies_at_once_take_bounded_memory() {
-    let taken = measured("measure_large_bodies");
+    let taken = measured("many_large_bodies_at_once_take_bounded_memory", async |server| {
+        let padding = BODY_MAX - fine("large").len();
+        let body = bytes_of([fine("large"), " ".repeat(padding)].concat());
+        let clients: Vec<_> = (0..64).map(|_| server.client(H1)).collect();
+        let answers = join_all(clients.iter().map(|client| server.post(client, body))).await;
+        let statuses: BTreeSet<_> =
+            answers.into_iter().map(|a| a.map_or(0, |a| a.status().as_u16())).collect();
+        assert!(statuses.contains(&200), "{statuses:?}");
+    });
     // Room for 64 MiB of bodies, one buffer each; 64 bodies of 7 MiB would be 448.
     assert!(taken < 160, "{taken} MiB");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by many_large_bodies_at_once_take_bounded_memory, in a process of its own"]
-async fn measure_large_bodies() {
-    let server = serve().await;
-    let padding = BODY_MAX - fine("large").len();
-    let body = bytes_of([fine("large"), " ".repeat(padding)].concat());
-    server.still_serves().await;
-    let before = peak_memory();
-    let clients: Vec<_> = (0..64).map(|_| server.client(H1)).collect();
-    let answers = join_all(clients.iter().map(|client| server.post(client, body))).await;
-    let statuses: BTreeSet<_> = answers.into_iter().map(|a| a.map_or(0, |a| a.status().as_u16())).collect();
-    assert!(statuses.contains(&200), "{statuses:?}");
-    println!("MiB taken: {}", peak_memory() - before);
-}
-
 #[test]
 fn a_body_full_of_tiny_entries_takes_bounded_memory() {
-    let taken = measured("measure_tiny_entries");
+    let taken = measured("a_body_full_of_tiny_entries_takes_bounded_memory", async |server| {
+        for field in ["containers", "volumes", "imagePullSecrets"] {
+            let list = vec!["{}"; 2_000_000].join(",");
+            let mut body = review("tiny", OWN);
+            body["request"]["object"]["spec"] = json!({"x": 1});
+            let body =
+                body.to_string().replacen(r#""spec":{"#, &format!(r#""spec":{{"{field}":[{list}],"#), 1);
+            let answer = server.post(&server.client(H1), body).await.unwrap();
+            let answer: Value = answer.json().await.unwrap();
+            assert_eq!(answer["response"]["allowed"], false);
+        }
+    });
     assert!(taken < 100, "{taken} MiB");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by a_body_full_of_tiny_entries_takes_bounded_memory, in a process of its own"]
-async fn measure_tiny_entries() {
-    let server = serve().await;
-    server.still_serves().await;
-    let before = peak_memory();
-    for field in ["containers", "volumes", "imagePullSecrets"] {
-        let list = vec!["{}"; 2_000_000].join(",");
-        let mut body = review("tiny", OWN);
-        body["request"]["object"]["spec"] = json!({"x": 1});
-        let body = body.to_string().replacen(r#""spec":{"#, &format!(r#""spec":{{"{field}":[{list}],"#), 1);
-        let answer = server.post(&server.client(H1), body).await.unwrap();
-        let answer: Value = answer.json().await.unwrap();
-        assert_eq!(answer["response"]["allowed"], false);
-    }
-    println!("MiB taken: {}", peak_memory() - before);
 }
 
 /// A body that all clients share, so that only the server's memory counts.

@@ -15,6 +15,9 @@ use super::https_client::client;
 /// The token of the one Admin that [`Server::start`] makes, who may reveal passwords.
 const TOKEN: &str = "token-of-the-test";
 
+/// How long a small server may take to be ready.
+pub const READY_WITHIN: Duration = Duration::from_secs(10);
+
 pub struct Server {
     process: Child,
     client: Client,
@@ -26,11 +29,11 @@ pub struct Server {
 impl Server {
     /// Starts a server on free ports and waits until it is ready.
     pub async fn start(directory: &Path) -> Self {
-        Self::start_with(directory, &[]).await
+        Self::start_with(directory, &[], READY_WITHIN).await
     }
 
-    /// Starts one with further arguments.
-    pub async fn start_with(directory: &Path, arguments: &[&str]) -> Self {
+    /// Starts one with further arguments, and another time to get ready.
+    pub async fn start_with(directory: &Path, arguments: &[&str], ready_within: Duration) -> Self {
         let tokens = directory.join("tokens.yaml");
         let entry =
             format!("tokens:\n- {{name: test, role: Admin, reveal: true, sha256: {}}}\n", sha256(TOKEN));
@@ -75,7 +78,7 @@ impl Server {
             .status()
             .is_success()
         {
-            assert!(start.elapsed() < Duration::from_mins(1), "not ready in time");
+            assert!(start.elapsed() < ready_within, "not ready in time");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         server

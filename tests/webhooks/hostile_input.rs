@@ -16,7 +16,7 @@ use crate::support::webhooks::{
 };
 
 /// Far more than any of these takes without optimisation on a busy machine, far less than quadratic work would.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(5);
 
 fn within_bounds(what: &str, ask: impl FnOnce() -> Answer) -> Answer {
     let start = Instant::now();
