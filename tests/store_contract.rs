@@ -251,6 +251,9 @@ pub async fn a_credential_is_set_kept_and_removed_with_its_record(store: Arc<dyn
     assert_eq!(store.credential(&id).await.unwrap().unwrap().password.expose_secret(), "pä\"ss\n1");
 
     // A write that is refused changes no credential either.
+    let set = CredentialChange::Set(secret("robot", "other", ""));
+    store.put(harbor("corp", "b.example"), Precondition::Absent, set).await.unwrap_err();
+    assert_eq!(store.credential(&id).await.unwrap().unwrap().password.expose_secret(), "pä\"ss\n1");
     let stale = Precondition::Version(first.version.clone());
     let set = CredentialChange::Set(secret("robot", "other", ""));
     store.put(first, stale.clone(), set).await.unwrap_err();

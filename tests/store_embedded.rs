@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pullgate::domain::record::{Entry, Kind, Record};
 use pullgate::store::embedded::EmbeddedStore;
-use pullgate::store::{CredentialChange, Document, Event, Precondition, RecordStore, convert};
+use pullgate::store::{CredentialChange, Document, Event, Precondition, RecordStore, StoreError, convert};
 use rusqlite::Connection;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -155,6 +155,19 @@ async fn a_text_that_cannot_be_read_is_an_invalid_record_and_stops_nothing() {
         update(&store, mended).await.unwrap();
     }
     assert_eq!(store.list(Kind::Workspace, None, 10).await.unwrap().items[1].spec["namespaces"][0], "y");
+}
+
+#[tokio::test]
+async fn a_write_that_changes_nothing_makes_a_version_and_is_told() {
+    let files = Files::new();
+    let store = files.open();
+    let first = create(&store, workspace("a", &["x"])).await;
+    let mut events = store.watch();
+    Seen::synced(&mut events).await;
+    let second = update(&store, first.clone()).await.unwrap();
+    assert_ne!(second.version, first.version);
+    assert_eq!(next(&mut events).await, Event::Put(second));
+    assert!(matches!(update(&store, first).await, Err(StoreError::Changed { .. })));
 }
 
 #[tokio::test]

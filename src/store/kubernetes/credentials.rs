@@ -102,11 +102,11 @@ impl KubernetesStore {
                 _ => Ok(()),
             };
         };
-        for (kind, name) in [(Kind::Registry, registry), (Kind::Workspace, workspace)] {
-            self.records(kind).get(name).await.map_err(|error| refused(kind, name, &error))?;
-        }
-        let owned = self.records(Kind::Workspace).get(workspace).await;
-        let owned = owned.map_err(|error| refused(Kind::Workspace, workspace, &error))?;
+        let read = async |kind, name| {
+            self.records(kind).get(name).await.map_err(|error| refused(kind, name, &error))
+        };
+        read(Kind::Registry, registry).await?;
+        let owned = read(Kind::Workspace, workspace).await?;
         let id = CredentialId::Robot { registry: registry.into(), workspace: workspace.into() };
         self.write(&name, &id, owner(Kind::Workspace, &owned), &credential).await
     }

@@ -1,9 +1,9 @@
 //! Records as custom resources, credentials as Secrets in pullgate's own namespace: etcd, through the API server,
 //! is the distributed engine, and replicas keep nothing.
 //!
-//! A record and its Secrets are several objects, which no API server writes in one step. The record goes first
-//! where access shrinks and last where it grows, a Secret belongs to its record by an owner reference, and one that
-//! a crash left behind is void: it names the audience that it was given for.
+//! A record and its Secrets are several objects, which no API server writes in one step. The record is written first,
+//! so that a write that is refused changes no credential. A Secret belongs to its record by an owner reference, names
+//! the audience that it was given for, and is void for any other.
 
 mod credentials;
 mod watch;
@@ -134,9 +134,11 @@ impl RecordStore for KubernetesStore {
         }
         let written = match &precondition {
             Precondition::Absent => {
-                // What a crash left of an earlier record of this name is not inherited.
+                let created = self.create(&document).await?;
+                // What a crash left of an earlier record of this name is not inherited. Only now: a record that is
+                // there keeps its credentials when another is refused.
                 self.forget_all(*kind, name).await?;
-                self.create(&document).await?
+                created
             }
             Precondition::Version(version) => self.replace(&document, version).await?,
         };

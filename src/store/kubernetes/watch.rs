@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, pending};
 use futures::stream::{self, BoxStream, SelectAll, StreamExt};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
@@ -34,7 +36,7 @@ pub(super) fn watch(store: &KubernetesStore) -> BoxStream<'static, Result<Event,
         told: stream::select_all(streams),
         kinds: Kind::ALL.map(Known::new).into(),
         ready: VecDeque::from([Ok(Event::Restarted)]),
-        failing: false,
+        probe: None,
     };
     stream::unfold(watch, async |mut watch| Some((watch.next().await?, watch))).boxed()
 }
@@ -45,7 +47,8 @@ struct Watch {
     kinds: Vec<Known>,
     /// What is to be passed on.
     ready: VecDeque<Result<Event, StoreError>>,
-    failing: bool,
+    /// Asks whether the API server is back, while something fails; kept, or a busy stream would always begin it anew.
+    probe: Option<BoxFuture<'static, ()>>,
 }
 
 /// What is known of a kind: after a gap, what is missing from the list was deleted.
@@ -68,8 +71,13 @@ impl Watch {
                     let (kind, told) = told?;
                     self.take(kind, told);
                 }
-                () = answers(&self.store), if self.failing => {
-                    self.failing = false;
+                () = async {
+                    match &mut self.probe {
+                        Some(probe) => probe.await,
+                        None => pending().await,
+                    }
+                } => {
+                    self.probe = None;
                     self.note_in_step();
                 }
             }
@@ -80,7 +88,8 @@ impl Watch {
         let Some(known) = self.kinds.iter_mut().find(|known| known.kind == kind) else { return };
         match told {
             Err(error) => {
-                self.failing = true;
+                let store = self.store.clone();
+                self.probe = Some(async move { answers(&store).await }.boxed());
                 let message = format!("{} cannot be watched: {error}", super::plural(kind));
                 self.ready.push_back(Err(StoreError::Unavailable(message)));
             }
@@ -94,7 +103,7 @@ impl Watch {
 
     /// `Synced` means that everything is known, now.
     fn note_in_step(&mut self) {
-        if !self.failing && self.kinds.iter().all(|known| known.synced) {
+        if self.probe.is_none() && self.kinds.iter().all(|known| known.synced) {
             self.ready.push_back(Ok(Event::Synced));
         }
     }
