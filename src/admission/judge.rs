@@ -125,7 +125,9 @@ const EPHEMERAL_CONTAINERS: &str = "ephemeralcontainers";
 
 /// Which pods of a review are to be looked at.
 fn subject<'r>(review: &'r Review<'_>) -> Result<Subject<'r>, Unjudgeable> {
-    let of_pod = match (&*review.kind.group, &*review.kind.version, &*review.kind.kind) {
+    let [group, version, kind] = [&review.kind.group, &review.kind.version, &review.kind.kind]
+        .map(|part| part.as_deref().unwrap_or_default());
+    let of_pod = match (group, version, kind) {
         ("", "v1", "Pod") => true,
         ("apps", "v1", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet")
         | ("batch", "v1", "Job" | "CronJob")
@@ -171,7 +173,8 @@ impl Review<'_> {
     fn is_mirror_of_a_node(&self, pod: Pod<'_>) -> bool {
         self.object.as_ref().is_some_and(Object::claims_to_be_mirror)
             && !pod.node_name().is_empty()
-            && self.user.username.strip_prefix("system:node:") == Some(pod.node_name())
-            && self.user.in_nodes
+            && self.user.username.as_deref().and_then(|name| name.strip_prefix("system:node:"))
+                == Some(pod.node_name())
+            && self.user.in_nodes == Some(true)
     }
 }

@@ -45,17 +45,18 @@ pub struct Review<'a> {
 /// The kind of the object under review.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GroupVersionKind<'a> {
-    pub group: Cow<'a, str>,
-    pub version: Cow<'a, str>,
-    pub kind: Cow<'a, str>,
+    /// `None`: the core group.
+    pub group: Option<Cow<'a, str>>,
+    pub version: Option<Cow<'a, str>>,
+    pub kind: Option<Cow<'a, str>>,
 }
 
 /// Who asks; only to recognise a node's mirror pods.
 #[derive(Debug, Default)]
 pub struct User<'a> {
-    pub username: Cow<'a, str>,
+    pub username: Option<Cow<'a, str>>,
     /// Whether the groups hold that of the cluster's nodes.
-    pub in_nodes: bool,
+    pub in_nodes: Option<bool>,
 }
 
 /// A body that is no review pullgate can judge.
@@ -77,25 +78,12 @@ struct Envelope<'a> {
 struct Request<'a> {
     uid: Option<Cow<'a, str>>,
     operation: Option<Operation>,
-    kind: Option<RequestKind<'a>>,
+    kind: Option<GroupVersionKind<'a>>,
     sub_resource: Option<Cow<'a, str>>,
     namespace: Option<Cow<'a, str>>,
-    user: Option<RequestUser<'a>>,
+    user: Option<User<'a>>,
     object: Option<Object<'a>>,
     old_object: Option<Object<'a>>,
-}
-
-#[derive(Default)]
-struct RequestKind<'a> {
-    group: Option<Cow<'a, str>>,
-    version: Option<Cow<'a, str>>,
-    kind: Option<Cow<'a, str>>,
-}
-
-#[derive(Default)]
-struct RequestUser<'a> {
-    username: Option<Cow<'a, str>>,
-    in_nodes: Option<bool>,
 }
 
 /// Reads a review.
@@ -122,21 +110,13 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
     let missing = |what: &'static str| move || fault(what.to_owned());
     let request = envelope.request.ok_or_else(missing("the AdmissionReview has no request"))?;
     let uid = request.uid.filter(|uid| !uid.is_empty()).ok_or_else(missing("the request has no uid"))?;
-    let (kind, user) = (request.kind.unwrap_or_default(), request.user.unwrap_or_default());
     Ok(Review {
         uid,
         operation: request.operation.ok_or_else(missing("the request has no operation"))?,
-        kind: GroupVersionKind {
-            group: kind.group.unwrap_or_default(),
-            version: kind.version.unwrap_or_default(),
-            kind: kind.kind.unwrap_or_default(),
-        },
+        kind: request.kind.unwrap_or_default(),
         sub_resource: request.sub_resource.unwrap_or_default(),
         namespace: request.namespace.unwrap_or_default(),
-        user: User {
-            username: user.username.unwrap_or_default(),
-            in_nodes: user.in_nodes.unwrap_or_default(),
-        },
+        user: request.user.unwrap_or_default(),
         object: request.object,
         old_object: request.old_object,
     })
@@ -181,10 +161,10 @@ impl<'a> Request<'a> {
         match name {
             "uid" => reader.once(&mut self.uid, Reader::string),
             "operation" => reader.once(&mut self.operation, Operation::read),
-            "kind" => reader.fill(&mut self.kind, RequestKind::member),
+            "kind" => reader.fill(&mut self.kind, GroupVersionKind::member),
             "subResource" => reader.once(&mut self.sub_resource, Reader::string),
             "namespace" => reader.once(&mut self.namespace, Reader::string),
-            "userInfo" => reader.fill(&mut self.user, RequestUser::member),
+            "userInfo" => reader.fill(&mut self.user, User::member),
             "object" => reader.fill(&mut self.object, Object::member),
             "oldObject" => reader.fill(&mut self.old_object, Object::member),
             _ => reader.skip(),
@@ -204,7 +184,7 @@ impl Operation {
     }
 }
 
-impl<'a> RequestKind<'a> {
+impl<'a> GroupVersionKind<'a> {
     fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
         match name {
             "group" => reader.once(&mut self.group, Reader::string),
@@ -215,7 +195,7 @@ impl<'a> RequestKind<'a> {
     }
 }
 
-impl<'a> RequestUser<'a> {
+impl<'a> User<'a> {
     fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
         match name {
             "username" => reader.once(&mut self.username, Reader::string),

@@ -32,7 +32,7 @@ impl Arguments {
             tracing::info!(%webhooks, %api, %metrics, version = env!("CARGO_PKG_VERSION"), "serving");
             app.run().await
         });
-        // The index waits in a thread of its own for changes that will not come.
+        // Nothing that is left may hold up the end: what was acknowledged is on disk.
         runtime.shutdown_background();
         outcome.map(|()| Outcome::Good)
     }
