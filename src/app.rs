@@ -6,22 +6,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use kube::Client;
 
 use crate::admission::handlers::{self, Admission};
 use crate::api::tokens_file::TokensFile;
 use crate::api::{self, ApiState};
+use crate::cluster::lease::Elector;
+use crate::cluster::namespaces;
 use crate::config::{Config, StoreSource};
 use crate::controllers::index::{self, Published};
+use crate::controllers::leading::Leading;
 use crate::health;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
-use crate::runtime::{Readiness, Runtime};
+use crate::runtime::{Readiness, Runtime, Stopping};
 use crate::store::RecordStore;
 use crate::store::counted::Counted;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::kubernetes::KubernetesStore;
 use crate::tls::{CHECK_INTERVAL, Certificate};
 
+/// The Lease that replicas elect their leader by.
+const LEASE: &str = "pullgate";
 /// How often the certificate's expiry is written to its metric.
 const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -55,7 +61,8 @@ impl App {
             Some(path) => TokensFile::load(path).context("--tokens")?,
             None => TokensFile::load_or_make(directory)?,
         };
-        let store: Arc<dyn RecordStore> = Arc::new(Counted::new(open(config.store).await?, metrics.clone()));
+        let (store, cluster) = open(config.store).await?;
+        let store: Arc<dyn RecordStore> = Arc::new(Counted::new(store, metrics.clone()));
         let bind = |address, setting: &'static str| Listener::bind(address).context(setting);
         let webhook_listener = bind(config.webhook, "--webhook-addr")?;
         let api_listener = bind(config.api, "--api-addr")?;
@@ -65,9 +72,17 @@ impl App {
         let (mut runtime, readiness, published) =
             (Runtime::default(), Readiness::default(), Published::default());
         let pending = readiness.wait_for("the first snapshot");
-        let following =
-            index::follow(store.clone(), config.settings, published.clone(), metrics.clone(), pending);
+        let namespaces = cluster.as_ref().map(|cluster| namespaces::watch(cluster.client.clone()));
+        let (follows, tells) = (store.clone(), published.clone());
+        let following = index::follow(follows, namespaces, config.settings, tells, metrics.clone(), pending);
         runtime.supervise("the index", following);
+        if let Some(Cluster { client, namespace, identity }) = cluster {
+            let elector = Elector::new(client.clone(), &namespace, LEASE, &identity);
+            let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
+            let leading = Leading { client, namespace, store, published, metrics };
+            let elect = |stopping: Stopping| elector.lead(stopping.wait(), move || leading.clone().lead());
+            runtime.supervise_to_the_end("the leader's election", elect);
+        }
         runtime.supervise("the certificate's reloading", certificate.clone().keep_fresh(CHECK_INTERVAL));
         runtime.supervise("the certificate's expiry", note_expiry(certificate.clone(), metrics.clone()));
         let known = tokens.tokens.clone();
@@ -117,15 +132,23 @@ impl App {
     }
 }
 
-async fn open(source: StoreSource) -> anyhow::Result<Arc<dyn RecordStore>> {
+/// The cluster that a replica runs in.
+struct Cluster {
+    client: Client,
+    namespace: String,
+    identity: String,
+}
+
+async fn open(source: StoreSource) -> anyhow::Result<(Arc<dyn RecordStore>, Option<Cluster>)> {
     Ok(match source {
-        StoreSource::Embedded { file, key_file } => Arc::new(EmbeddedStore::open(&file, &key_file)?),
-        StoreSource::Kubernetes { namespace } => {
+        StoreSource::Embedded { file, key_file } => (Arc::new(EmbeddedStore::open(&file, &key_file)?), None),
+        StoreSource::Kubernetes { namespace, identity } => {
             // The client takes the process's provider; another part may have chosen the same one already.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-            let client = kube::Client::try_default().await;
+            let client = Client::try_default().await;
             let client = client.context("--store kubernetes: no cluster; set KUBECONFIG, or run in a pod")?;
-            Arc::new(KubernetesStore::new(client, namespace))
+            let store = KubernetesStore::new(client.clone(), namespace.as_str());
+            (Arc::new(store), Some(Cluster { client, namespace, identity }))
         }
     })
 }

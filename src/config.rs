@@ -50,6 +50,10 @@ struct StoreArgs {
     /// Kubernetes: pullgate's own namespace, where credentials are kept as Secrets
     #[arg(long, env = "PULLGATE_NAMESPACE", default_value = "pullgate-system")]
     namespace: String,
+    /// Kubernetes: what this replica is called in the election of the leader, as no other is; by default the host's
+    /// name and the process's number
+    #[arg(long, env = "PULLGATE_IDENTITY", value_name = "NAME")]
+    identity: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -65,9 +69,11 @@ pub enum StoreSource {
         file: PathBuf,
         key_file: PathBuf,
     },
-    /// Credentials in this namespace.
     Kubernetes {
+        /// pullgate's own, with credentials and the leader's Lease.
         namespace: String,
+        /// The replica's name among others.
+        identity: String,
     },
 }
 
@@ -167,7 +173,7 @@ pub struct Config {
 impl From<ServeArgs> for Config {
     fn from(arguments: ServeArgs) -> Self {
         let ServeArgs { data_dir, addresses, tls, decisions, tokens, store, settle, grace, log } = arguments;
-        let StoreArgs { store: backend, key_file, namespace } = store;
+        let StoreArgs { store: backend, key_file, namespace, identity } = store;
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
         let TlsArgs { tls_cert, tls_key, tls_name } = tls;
         let LogArgs { log, log_json } = log;
@@ -183,7 +189,10 @@ impl From<ServeArgs> for Config {
             tokens,
             store: match backend {
                 Backend::Embedded => StoreSource::embedded(&data_dir, key_file),
-                Backend::Kubernetes => StoreSource::Kubernetes { namespace },
+                Backend::Kubernetes => {
+                    let identity = identity.unwrap_or_else(own_name);
+                    StoreSource::Kubernetes { namespace, identity }
+                }
             },
             settings: decisions.settings(),
             settle: Duration::from_secs(settle),
@@ -201,6 +210,12 @@ impl StoreSource {
         let key_file = key_file.unwrap_or_else(|| data_dir.join("store.key"));
         Self::Embedded { file: data_dir.join("records.db"), key_file }
     }
+}
+
+/// A name that no other process has: processes of one machine differ in their numbers.
+fn own_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", host.trim(), std::process::id())
 }
 
 fn on_port(port: u16) -> SocketAddr {

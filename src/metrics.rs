@@ -22,6 +22,7 @@ pub struct Metrics {
     pub store: StoreMetrics,
     pub tls: TlsMetrics,
     pub api: ApiMetrics,
+    pub leader: LeaderMetrics,
 }
 
 /// One of the two webhooks.
@@ -104,6 +105,15 @@ pub struct ApiMetrics {
     requests: IntCounterVec,
 }
 
+/// What the leader does.
+#[derive(Debug)]
+pub struct LeaderMetrics {
+    /// 1 on the leader, 0 elsewhere.
+    pub leading: IntGauge,
+    /// Pull secrets by state.
+    secrets: IntGaugeVec,
+}
+
 /// Served certificates.
 #[derive(Debug)]
 pub struct TlsMetrics {
@@ -130,6 +140,7 @@ impl Metrics {
             store: StoreMetrics::new(&registry)?,
             tls: TlsMetrics::new(&registry)?,
             api: ApiMetrics::new(&registry)?,
+            leader: LeaderMetrics::new(&registry)?,
             registry,
         })
     }
@@ -289,6 +300,33 @@ impl ApiMetrics {
     pub fn answered(&self, method: &str, code: &str) {
         let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method);
         self.requests.with_label_values(&[if known { method } else { "other" }, code]).inc();
+    }
+}
+
+impl LeaderMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let leading = IntGauge::new(
+            "pullgate_leader",
+            "Whether this replica leads: it alone writes pull secrets, statuses and the webhooks' CA bundle.",
+        )?;
+        let secrets = IntGaugeVec::new(
+            Opts::new(
+                "pullgate_pull_secrets",
+                "Pull secrets that namespaces should have, on the leader: current, foreign (somebody else made a \
+                 Secret of that name) or failed (it could not be written).",
+            ),
+            &["state"],
+        )?;
+        let metrics = Self { leading: add(registry, leading)?, secrets: add(registry, secrets)? };
+        metrics.pull_secrets(0, 0, 0);
+        Ok(metrics)
+    }
+
+    /// Notes how many pull secrets are in which state.
+    pub fn pull_secrets(&self, current: usize, foreign: usize, failed: usize) {
+        for (state, count) in [("current", current), ("foreign", foreign), ("failed", failed)] {
+            self.secrets.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 }
 

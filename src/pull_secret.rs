@@ -3,6 +3,7 @@
 //! The management API shows it and the controller writes it, by the same function and so to the same byte.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::domain::pull_secret::CredentialId;
-use crate::domain::record::Records;
+use crate::domain::record::{Entry, Records, Registry};
 use crate::store::{Credential, RecordStore, StoreError};
 
 /// Why an entry has no credential.
@@ -36,44 +37,57 @@ pub struct Resolved {
     pub credential: Result<Credential, Unavailable>,
 }
 
-/// Looks up the credential of every entry, in the order of the keys. `records` decide whether a stored credential
-/// still belongs to its registry's address.
-///
-/// # Errors
-/// The store's, where it cannot be read.
-pub async fn resolve(
-    store: &dyn RecordStore,
-    records: &Records,
-    entries: BTreeMap<String, CredentialId>,
-) -> Result<Vec<Resolved>, StoreError> {
-    // Many entries of a namespace share one credential.
-    let mut seen: BTreeMap<CredentialId, Result<Credential, Unavailable>> = BTreeMap::new();
-    let mut resolved = Vec::with_capacity(entries.len());
-    for (key, id) in entries {
-        let credential = match seen.get(&id) {
-            Some(known) => known.clone(),
-            None => look_up(store, records, &id).await?,
-        };
-        seen.entry(id.clone()).or_insert_with(|| credential.clone());
-        resolved.push(Resolved { key, id, credential });
-    }
-    Ok(resolved)
+/// Credentials that were looked up, for as long as their registries' records stay as they were. Whoever keeps this
+/// forgets it when a stored credential changes.
+#[derive(Default)]
+pub struct LookedUp(BTreeMap<CredentialId, Found>);
+
+struct Found {
+    record: Arc<Entry<Registry>>,
+    credential: Result<Credential, Unavailable>,
 }
 
-async fn look_up(
-    store: &dyn RecordStore,
-    records: &Records,
-    id: &CredentialId,
-) -> Result<Result<Credential, Unavailable>, StoreError> {
-    let CredentialId::Integration { registry } = id else { return Ok(Err(Unavailable::Robot)) };
-    let Some(record) = records.registries.get(registry).and_then(|entry| entry.valid()) else {
-        return Ok(Err(Unavailable::NoRecord));
-    };
-    Ok(match store.credential(id).await? {
-        None => Err(Unavailable::NotStored),
-        Some(credential) if credential.audience != record.audience() => Err(Unavailable::OtherAudience),
-        Some(credential) => Ok(credential),
-    })
+impl LookedUp {
+    /// Looks up the credential of every entry, in the order of the keys. `records` decide whether a stored credential
+    /// still belongs to its registry's address.
+    ///
+    /// # Errors
+    /// The store's, where it cannot be read.
+    pub async fn resolve(
+        &mut self,
+        store: &dyn RecordStore,
+        records: &Records,
+        entries: BTreeMap<String, CredentialId>,
+    ) -> Result<Vec<Resolved>, StoreError> {
+        let mut resolved = Vec::with_capacity(entries.len());
+        for (key, id) in entries {
+            let credential = self.credential(store, records, &id).await?;
+            resolved.push(Resolved { key, id, credential });
+        }
+        Ok(resolved)
+    }
+
+    async fn credential(
+        &mut self,
+        store: &dyn RecordStore,
+        records: &Records,
+        id: &CredentialId,
+    ) -> Result<Result<Credential, Unavailable>, StoreError> {
+        let CredentialId::Integration { registry } = id else { return Ok(Err(Unavailable::Robot)) };
+        let Some(entry) = records.registries.get(registry) else { return Ok(Err(Unavailable::NoRecord)) };
+        let Some(record) = entry.valid() else { return Ok(Err(Unavailable::NoRecord)) };
+        if let Some(found) = self.0.get(id).filter(|found| Arc::ptr_eq(&found.record, entry)) {
+            return Ok(found.credential.clone());
+        }
+        let credential = match store.credential(id).await? {
+            None => Err(Unavailable::NotStored),
+            Some(credential) if credential.audience != record.audience() => Err(Unavailable::OtherAudience),
+            Some(credential) => Ok(credential),
+        };
+        let found = Found { record: entry.clone(), credential: credential.clone() };
+        self.0.insert(id.clone(), found);
+        Ok(credential)
+    }
 }
 
 /// The text of `.dockerconfigjson`. Serialising it exposes the passwords; nothing else does.

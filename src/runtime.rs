@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum_server::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// What is still missing before the process may be sent requests.
@@ -66,6 +67,20 @@ pub enum RuntimeError {
 pub struct Runtime {
     tasks: JoinSet<(&'static str, String)>,
     listeners: Vec<Handle<SocketAddr>>,
+    stopping: watch::Sender<bool>,
+    closing: JoinSet<()>,
+}
+
+/// Tells a task that the process is shutting down.
+#[derive(Debug, Clone)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Returns once it is.
+    pub async fn wait(mut self) {
+        // Without a sender there is no process to go on with.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
 }
 
 impl Runtime {
@@ -74,6 +89,23 @@ impl Runtime {
         self.tasks.spawn(async move {
             task.await;
             (name, "it returned".to_owned())
+        });
+    }
+
+    /// Starts a task that must not end before it is told to, and has the time of a shutdown to put things in order.
+    pub fn supervise_to_the_end<F>(&mut self, name: &'static str, task: impl FnOnce(Stopping) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (ended, over) = oneshot::channel();
+        let task = task(Stopping(self.stopping.subscribe()));
+        self.closing.spawn(async move {
+            task.await;
+            let _ = ended.send(());
+        });
+        self.tasks.spawn(async move {
+            let cause = if over.await.is_ok() { "it returned" } else { "it failed" };
+            (name, cause.to_owned())
         });
     }
 
@@ -116,6 +148,8 @@ impl Runtime {
             signal = signalled() => tracing::info!(signal, "shutting down; a second signal ends at once"),
         }
         readiness.drain();
+        self.stopping.send_replace(true);
+        let closing = &mut self.closing;
         let drained = async {
             tokio::time::sleep(settle).await;
             for listener in &self.listeners {
@@ -124,6 +158,7 @@ impl Runtime {
             while self.listeners.iter().any(|l| l.connection_count() > 0) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
+            while closing.join_next().await.is_some() {}
         };
         tokio::select! {
             _ = tokio::time::timeout(settle + grace, drained) => tracing::info!("all requests answered"),

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use pullgate::domain::record::Kind;
-use pullgate::pull_secret::{DockerConfig, resolve};
+use pullgate::pull_secret::{DockerConfig, LookedUp};
 use serde_json::{Value, json};
 
 use crate::support::api::{Client, PASSWORD, harbor};
@@ -39,7 +39,10 @@ async fn a_revealed_pull_secret_is_what_the_kubelet_reads() {
     assert_eq!(revealed["dockerconfigjson"], expected);
     // The controller's bytes are the same.
     let entries = api.store.snapshot.load().scope("a-prod").pull_entries();
-    let resolved = resolve(api.store.as_ref(), &api.store.records.load_full(), entries).await.unwrap();
+    let resolved = LookedUp::default()
+        .resolve(api.store.as_ref(), &api.store.records.load_full(), entries)
+        .await
+        .unwrap();
     assert_eq!(serde_json::to_value(DockerConfig::of(&resolved)).unwrap(), expected);
     assert!(!format!("{resolved:?}").contains(PASSWORD));
 }

@@ -17,7 +17,7 @@ const WORKSPACES: usize = 1_000;
 const RELEASE_MIB: u64 = 16;
 
 fn document(kind: Kind, name: String, spec: Value) -> Document {
-    Document { kind, name: name.into(), version: String::new(), created: 1, spec, status: Value::Null }
+    Document { created: 1, ..Document::new(kind, name, spec) }
 }
 
 fn platform() -> Vec<Document> {

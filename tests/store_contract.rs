@@ -23,7 +23,7 @@ pub struct Subject {
 }
 
 pub fn document(kind: Kind, name: &str, spec: Value) -> Document {
-    Document { kind, name: name.into(), version: String::new(), created: 0, spec, status: Value::Null }
+    Document::new(kind, name, spec)
 }
 
 pub fn workspace(name: &str, namespaces: &[&str]) -> Document {

@@ -14,7 +14,7 @@ use super::error::ApiError;
 use crate::domain::pull_secret::{CredentialId, PULL_SECRET};
 use crate::domain::record::{Mode, Visibility};
 use crate::domain::snapshot::Scope;
-use crate::pull_secret::{DockerConfig, Resolved, resolve};
+use crate::pull_secret::{DockerConfig, LookedUp, Resolved};
 
 /// The pull secret that a namespace should have.
 #[derive(Serialize, ToSchema)]
@@ -159,7 +159,8 @@ async fn pull_secret_of(
     let snapshot = state.snapshot.load_full();
     let scope = snapshot.scope(namespace);
     let records = state.records.load_full();
-    let entries = resolve(state.store.as_ref(), &records, scope.pull_entries()).await?;
+    let mut credentials = LookedUp::default();
+    let entries = credentials.resolve(state.store.as_ref(), &records, scope.pull_entries()).await?;
     Ok(PullSecret {
         name: PULL_SECRET,
         namespace: namespace.to_owned(),

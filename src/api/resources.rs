@@ -61,14 +61,8 @@ pub(super) async fn create(resource: Resource, mut call: Call) -> Answer {
         None => return Err(ApiError::invalid("metadata.name", "give the record a name")),
     };
     call.is_about(&name);
-    let mut document = Document {
-        kind,
-        name: name.as_str().into(),
-        version: String::new(),
-        created: Timestamp::now().as_second(),
-        spec: draft.spec,
-        status: Value::Null,
-    };
+    let created = Timestamp::now().as_second();
+    let mut document = Document { created, ..Document::new(kind, name.as_str(), draft.spec) };
     call.caller.check_write(&name, &convert::record(&document))?;
     let mut writer = call.state.writer().await?;
     let change = credential_change(&writer, None, &mut document, draft.credential).await?;

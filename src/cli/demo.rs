@@ -85,14 +85,7 @@ const REVIEWS: [(&str, &str, &str); 3] = [
 ];
 
 fn samples() -> Vec<Document> {
-    let record = |kind, name: &str, spec: Value| Document {
-        kind,
-        name: name.into(),
-        version: String::new(),
-        created: 0,
-        spec,
-        status: Value::Null,
-    };
+    let record = |kind, name: &str, spec: Value| Document::new(kind, name, spec);
     vec![
         record(Kind::Workspace, "payments", json!({"namespaces": ["payments"]})),
         record(Kind::Workspace, "shop", json!({"namespaces": ["shop"]})),

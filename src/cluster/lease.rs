@@ -5,6 +5,7 @@
 //! leaderelection). The leader stops its work [`RENEWAL_DEADLINE`] after the last renewal that succeeded, well
 //! before anybody else may take the lease.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -73,19 +74,18 @@ impl Elector {
     }
 
     /// Runs `work` whenever this replica leads, and drops it before anybody else may lead. Ends when `work` ends by
-    /// itself; the lease is given up then.
-    pub async fn lead<W, T>(mut self, mut work: impl FnMut() -> W) -> T
-    where
-        W: Future<Output = T>,
-    {
+    /// itself, or with `stop`; the lease is given up then.
+    pub async fn lead<W: Future>(mut self, stop: impl Future<Output = ()>, mut work: impl FnMut() -> W) {
+        let mut stop = pin!(stop);
         loop {
-            let renewed = self.acquire().await;
+            let renewed = tokio::select! {
+                renewed = self.acquire() => renewed,
+                () = &mut stop => return self.release().await,
+            };
             tracing::info!(lease = self.name, me = self.me, "leading");
             tokio::select! {
-                done = work() => {
-                    self.release().await;
-                    return done;
-                }
+                _ = work() => return self.release().await,
+                () = &mut stop => return self.release().await,
                 () = self.keep(renewed) => {
                     tracing::warn!(lease = self.name, me = self.me, "no longer leading");
                 }

@@ -1,3 +1,4 @@
 //! What replicas settle among themselves.
 
 pub mod lease;
+pub mod namespaces;

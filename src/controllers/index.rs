@@ -3,18 +3,20 @@
 //! The last snapshot stays in force while the store is away; its age is a metric. A relist is collected beside
 //! the records in force and takes their place as a whole, so that no decision ever sees half a store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::domain::record::Records;
+use crate::domain::record::{Name, Records};
 use crate::domain::snapshot::{Settings, Snapshot};
 use crate::metrics::Metrics;
 use crate::runtime::Pending;
 use crate::store::{Event, RecordStore, StoreError, convert};
 use arc_swap::ArcSwap;
 use futures::StreamExt;
-use tokio::sync::mpsc;
+use futures::stream::{self, BoxStream};
+use tokio::sync::{mpsc, watch};
 
 /// How long changes are collected before the snapshot is built anew.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -30,6 +32,23 @@ pub struct Published {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// The records that the snapshot was built from.
     pub records: Arc<ArcSwap<Records>>,
+    /// How many were published; 0: nothing of the store is known yet.
+    pub count: watch::Sender<u64>,
+}
+
+/// What becomes known of the cluster's namespaces, for workspaces that pin them and for pull secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamespaceEvent {
+    /// All that exist, with their UIDs.
+    Listed(BTreeMap<Name, String>),
+    Put(Name, String),
+    Deleted(Name),
+}
+
+/// What the index follows.
+enum Change {
+    Store(Result<Event, StoreError>),
+    Namespace(NamespaceEvent),
 }
 
 impl Default for Published {
@@ -38,22 +57,32 @@ impl Default for Published {
         Self {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             records: Arc::new(ArcSwap::from_pointee(Records::default())),
+            count: watch::Sender::new(0),
         }
     }
 }
 
-/// Follows `store` for as long as it is polled. Only the store's events are taken here: a thread of its own copies
-/// and indexes, since 100,000 records would hold up a thread that answers requests. `pending` is dropped with the
-/// first snapshot.
+/// Follows `store`, and the cluster's namespaces where there is a cluster, for as long as it is polled. Only events are
+/// taken here: a thread of its own copies and indexes, since 100,000 records would hold up a thread that answers
+/// requests. `pending` is dropped with the first snapshot that knows both.
 pub async fn follow(
     store: Arc<dyn RecordStore>,
+    namespaces: Option<BoxStream<'static, NamespaceEvent>>,
     settings: Settings,
     published: Published,
     metrics: Arc<Metrics>,
     pending: Pending,
 ) {
-    let index =
-        Index { settings, published, metrics, records: Arc::default(), relisted: None, in_step: false };
+    let index = Index {
+        settings,
+        published,
+        metrics,
+        records: Arc::default(),
+        relisted: None,
+        in_step: false,
+        knows_records: false,
+        knows_namespaces: namespaces.is_none(),
+    };
     let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
     // It ends with its sender, when this function is dropped.
     let thread = thread::Builder::new().name("index".to_owned()).spawn(move || index.run(receiver, pending));
@@ -61,9 +90,10 @@ pub async fn follow(
         tracing::error!(%error, "no thread for the index");
         return;
     }
-    let mut events = store.watch();
-    while let Some(event) = events.next().await {
-        if sender.send(event).await.is_err() {
+    let namespaces = namespaces.unwrap_or_else(|| stream::pending().boxed()).map(Change::Namespace);
+    let mut changes = stream::select(store.watch().map(Change::Store), namespaces);
+    while let Some(change) = changes.next().await {
+        if sender.send(change).await.is_err() {
             tracing::error!("the index failed");
             return;
         }
@@ -79,17 +109,20 @@ struct Index {
     /// Collects a relist that is under way.
     relisted: Option<Records>,
     in_step: bool,
+    /// Whether the store's records, and the namespaces, were ever all there.
+    knows_records: bool,
+    knows_namespaces: bool,
 }
 
 impl Index {
-    fn run(self, events: mpsc::Receiver<Result<Event, StoreError>>, pending: Pending) {
+    fn run(self, events: mpsc::Receiver<Change>, pending: Pending) {
         match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(timers) => timers.block_on(self.take_all(events, pending)),
             Err(error) => tracing::error!(%error, "no timers for the index"),
         }
     }
 
-    async fn take_all(mut self, mut events: mpsc::Receiver<Result<Event, StoreError>>, pending: Pending) {
+    async fn take_all(mut self, mut events: mpsc::Receiver<Change>, pending: Pending) {
         let mut pending = Some(pending);
         let mut tick = tokio::time::interval(TICK);
         let mut due: Option<tokio::time::Instant> = None;
@@ -104,12 +137,18 @@ impl Index {
                 }
                 event = events.recv() => match event {
                     None => return,
-                    Some(Ok(event)) => {
-                        if self.take(event) {
+                    Some(Change::Namespace(event)) => {
+                        self.take_namespace(event);
+                        if self.knows_all() {
                             due.get_or_insert_with(|| tokio::time::Instant::now() + DEBOUNCE);
                         }
                     }
-                    Some(Err(error)) => {
+                    Some(Change::Store(Ok(event))) => {
+                        if self.take(event) && self.knows_all() {
+                            due.get_or_insert_with(|| tokio::time::Instant::now() + DEBOUNCE);
+                        }
+                    }
+                    Some(Change::Store(Err(error))) => {
                         self.in_step = false;
                         tracing::error!(%error, "the record store cannot be followed; decisions go on from the last snapshot");
                     }
@@ -129,7 +168,10 @@ impl Index {
             }
             Event::Synced => {
                 self.in_step = true;
-                let Some(records) = self.relisted.take() else { return false };
+                self.knows_records = true;
+                let Some(mut records) = self.relisted.take() else { return false };
+                // The store knows nothing of them.
+                records.namespace_uids.clone_from(&self.records.namespace_uids);
                 self.records = Arc::new(records);
                 return true;
             }
@@ -140,6 +182,22 @@ impl Index {
             Event::Deleted(kind, name) => self.collecting().remove(kind, &name),
         }
         self.relisted.is_none()
+    }
+
+    fn take_namespace(&mut self, event: NamespaceEvent) {
+        let known = &mut Arc::make_mut(&mut self.records).namespace_uids;
+        match event {
+            NamespaceEvent::Listed(all) => {
+                *known = all;
+                self.knows_namespaces = true;
+            }
+            NamespaceEvent::Put(name, uid) => drop(known.insert(name, uid)),
+            NamespaceEvent::Deleted(name) => drop(known.remove(&name)),
+        }
+    }
+
+    fn knows_all(&self) -> bool {
+        self.knows_records && self.knows_namespaces
     }
 
     fn collecting(&mut self) -> &mut Records {
@@ -156,6 +214,7 @@ impl Index {
         metrics.invalid.set(i64::try_from(self.records.invalid()).unwrap_or(i64::MAX));
         self.published.records.store(self.records.clone());
         self.published.snapshot.store(Arc::new(snapshot));
+        self.published.count.send_modify(|count| *count += 1);
     }
 }
 

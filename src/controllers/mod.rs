@@ -1,3 +1,6 @@
 //! What runs beside the webhooks.
 
 pub mod index;
+pub mod leading;
+pub mod pull_secrets;
+pub mod statuses;

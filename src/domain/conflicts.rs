@@ -10,8 +10,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::membership::holders;
 use super::record::{
-    Entry, Host, Kind, Name, Owner, Problem, Record, Records, Registry, RegistryType, Space, Workspace,
+    Entry, Host, Kind, Name, Owner, Problem, Record, Records, Registry, RegistryType, Space, UnixSeconds,
+    Workspace,
 };
 
 /// How many names a sentence lists before it only counts the rest.
@@ -100,11 +102,51 @@ fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec
     problems
 }
 
+/// Hosts that a registry's record names and another registry of the platform holds, so that the record gives nothing
+/// there; by the same order as [`super::snapshot`].
+pub fn shadowed(records: &Records) -> BTreeMap<&Name, Vec<Problem>> {
+    let held = platform_hosts(records, "");
+    let mut found: BTreeMap<&Name, Vec<Problem>> = BTreeMap::new();
+    for (name, entry) in &records.registries {
+        let Entry::Valid(registry) = &**entry else { continue };
+        for (i, host) in registry.hosts.iter().enumerate() {
+            if held.get(&host.canonical()).is_none_or(|(holder, _)| *holder == name) {
+                continue;
+            }
+            let host = host.as_str();
+            let message = match registry.owner {
+                Owner::Platform => {
+                    format!("another registry holds the host {host}; the older record keeps it")
+                }
+                Owner::Workspace(_) => format!(
+                    "the platform has integrated the host {host}; its rules are in force, and this record gives \
+                     nothing there"
+                ),
+            };
+            found.entry(name).or_default().push(Problem::new(format!("spec.imageHosts[{i}]"), message));
+        }
+    }
+    found
+}
+
+/// Namespaces that a workspace lists and an older claim holds, by workspace.
+pub fn contested(records: &Records) -> BTreeMap<&Name, Vec<&Name>> {
+    let holders = holders(records);
+    let listed = records.workspaces.iter().filter_map(|(name, entry)| {
+        let taken = |namespace: &&Name| holders.get(*namespace).is_some_and(|holder| *holder != name);
+        Some((name, entry.valid()?.namespaces.iter().filter(taken).collect::<Vec<_>>()))
+    });
+    listed.filter(|(_, namespaces)| !namespaces.is_empty()).collect()
+}
+
 /// Canonical hosts of the platform's other registries, with the registry and its spelling. An invalid record
 /// keeps its hosts, as it does in decisions.
 fn platform_hosts<'r>(records: &'r Records, except: &str) -> BTreeMap<Name, (&'r Name, &'r str)> {
     let mut held = BTreeMap::new();
-    for (name, entry) in records.registries.iter().filter(|(name, _)| *name != except) {
+    let mut others: Vec<_> = records.registries.iter().filter(|(name, _)| *name != except).collect();
+    // The older record keeps a host that two name.
+    others.sort_by_key(|(name, entry)| (entry.valid().map_or(UnixSeconds::MAX, |r| r.created), *name));
+    for (name, entry) in others {
         let hosts: &[Host] = match &**entry {
             Entry::Valid(r) if r.owner == Owner::Platform => &r.hosts,
             Entry::Invalid(i) if i.workspace.is_none() => &i.hosts,

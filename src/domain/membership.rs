@@ -15,12 +15,8 @@ struct Age<'r> {
     name: &'r Name,
 }
 
-/// The workspace of every namespace that has one. A namespace claimed twice belongs to the older claim, also
-/// where that claim does not hold because the namespace was made anew: the younger one inherits nothing.
-pub(super) fn members<'r>(
-    records: &'r Records,
-    ids: &Ids<'r, WorkspaceId>,
-) -> HashMap<&'r Name, WorkspaceId> {
+/// The oldest claim on every namespace that is claimed.
+fn oldest(records: &Records) -> HashMap<&Name, (Age<'_>, &Workspace)> {
     let mut oldest: HashMap<&Name, (Age<'_>, &Workspace)> = HashMap::new();
     for (name, entry) in &records.workspaces {
         let Entry::Valid(workspace) = &**entry else { continue };
@@ -39,6 +35,20 @@ pub(super) fn members<'r>(
         }
     }
     oldest
+}
+
+/// The workspace whose claim on a namespace is the oldest, for every namespace that is claimed.
+pub(super) fn holders(records: &Records) -> HashMap<&Name, &Name> {
+    oldest(records).into_iter().map(|(namespace, (age, _))| (namespace, age.name)).collect()
+}
+
+/// The workspace of every namespace that has one. A namespace claimed twice belongs to the older claim, also
+/// where that claim does not hold because the namespace was made anew: the younger one inherits nothing.
+pub(super) fn members<'r>(
+    records: &'r Records,
+    ids: &Ids<'r, WorkspaceId>,
+) -> HashMap<&'r Name, WorkspaceId> {
+    oldest(records)
         .into_iter()
         .filter(|(namespace, (_, workspace))| holds(workspace, namespace, records))
         .filter_map(|(namespace, (age, _))| Some((namespace, *ids.get(age.name)?)))

@@ -18,7 +18,7 @@ pub enum CredentialId {
     Robot { registry: Name, workspace: Name },
 }
 
-impl Scope<'_> {
+impl<'s> Scope<'s> {
     /// Whether the namespace is entitled to at least one credential, so that its pods need the reference.
     pub fn entitled(&self) -> bool {
         !self.snapshot.cluster_wide.is_empty()
@@ -26,7 +26,7 @@ impl Scope<'_> {
     }
 
     /// The workspace that the namespace belongs to.
-    pub fn workspace(&self) -> Option<&str> {
+    pub fn workspace(&self) -> Option<&'s str> {
         self.workspace.map(|w| self.snapshot.workspaces[w as usize].name.as_str())
     }
 

@@ -77,7 +77,7 @@ fn add(manifest: &Manifest, name: &Name, records: &mut Records) -> Result<(), Ve
         found.push(named("spec", "it must be there, as a mapping"));
         return Err(found);
     }
-    let document = Document { kind, name: name.clone(), version: String::new(), created, spec, status };
+    let document = Document { created, status, ..Document::new(kind, name.clone(), spec) };
     match convert::parse(&document) {
         Ok(record) => records.put(name.clone(), record),
         Err(problems) => {

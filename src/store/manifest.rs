@@ -65,7 +65,7 @@ pub struct RegistryStatus {
     /// The spec's generation that this speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Reachable`, `CredentialsValid`, `Discovered`, `Valid`.
+    /// `Valid`, `Reachable`, `CredentialsValid`, `Discovered`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// Docker: whether somebody without a password may pull, as a probe found it.
@@ -207,6 +207,18 @@ pub struct Member {
     /// Since when the namespace is claimed; the older of two claims holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// Why the namespace has not the pull secret that it should have; absent where it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret: Option<Trouble>,
+}
+
+/// Why a namespace has not the pull secret that it should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Trouble {
+    /// Somebody else made a Secret of that name; it is left alone.
+    Foreign,
+    /// It could not be written.
+    Failed,
 }
 
 /// What was observed of a policy.

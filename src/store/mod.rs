@@ -23,9 +23,19 @@ pub struct Document {
     /// Opaque; changes with every write. Empty in a document that was never stored.
     pub version: String,
     pub created: UnixSeconds,
+    /// Grows with every change of the spec; 0 where the store does not count.
+    pub generation: i64,
     pub spec: Value,
     /// `Null` where nobody observed anything yet.
     pub status: Value,
+}
+
+impl Document {
+    /// One that was never stored.
+    pub fn new(kind: Kind, name: impl Into<Name>, spec: Value) -> Self {
+        let (version, name) = (String::new(), name.into());
+        Self { kind, name, version, created: 0, generation: 0, spec, status: Value::Null }
+    }
 }
 
 /// A user name and password, and whom they may be shown to.
@@ -101,8 +111,8 @@ pub trait RecordStore: Send + Sync + 'static {
     /// Up to `limit` records of a kind whose names come after `after`, by name.
     async fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
 
-    /// Writes one record and what belongs to it in one step, durably before it returns. `version` and `created` of
-    /// the given document are ignored; the stored one is returned.
+    /// Writes one record and what belongs to it in one step, durably before it returns. `version`, `created` and
+    /// `generation` of the given document are ignored; the stored one is returned.
     async fn put(
         &self,
         document: Document,

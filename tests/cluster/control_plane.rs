@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Client, Config};
@@ -69,6 +71,23 @@ pub async fn uninstall(client: &Client) {
         let waited = kube::runtime::wait::await_condition(api.clone(), &name, gone);
         tokio::time::timeout(std::time::Duration::from_secs(60), waited).await.unwrap().unwrap();
     }
+}
+
+/// A namespace, made unless it is there.
+pub async fn namespace(client: &Client, name: &str) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    match namespaces.create(&PostParams::default(), &namespace).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        other => drop(other.unwrap()),
+    }
+}
+
+/// Lets the next leader begin at once, where one was killed.
+pub async fn forget_leader(client: &Client) {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "pullgate-system");
+    // There may be none.
+    let _ = leases.delete("pullgate", &DeleteParams::default()).await;
 }
 
 /// Records of a kind.

@@ -34,7 +34,7 @@ async fn candidate(
 ) -> JoinHandle<()> {
     let elector = Elector::new(client().await, "default", lease, me);
     let count = count.clone();
-    tokio::spawn(elector.lead(move || {
+    tokio::spawn(elector.lead(std::future::pending(), move || {
         let count = count.clone();
         async move {
             assert_eq!(count.leading.fetch_add(1, Ordering::SeqCst), 0, "two lead");

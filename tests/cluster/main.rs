@@ -12,5 +12,7 @@ mod support;
 mod control_plane;
 mod definitions;
 mod lease;
+mod pull_secrets;
 mod serving;
+mod statuses;
 mod store;

@@ -13,7 +13,7 @@ use crate::support::server::{READY_WITHIN, Server};
 const IMAGE: &str = "harbor.example.com/team-a/web:1";
 
 /// A pod in namespace `payments` with one private image.
-fn review() -> Value {
+pub fn review() -> Value {
     let mut review: Value =
         serde_json::from_str(include_str!("../data/reviews/validate-create-pods-3.json")).unwrap();
     let request = &mut review["request"];

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, ListParams};
 use pullgate::domain::record::Kind;
 use pullgate::store::RecordStore;
 use pullgate::store::kubernetes::KubernetesStore;
-use serde_json::json;
 
-use crate::control_plane::{install, permissive, turn};
+use crate::control_plane::{install, namespace, permissive, turn};
 use crate::store_contract::Subject;
 
 const NAMESPACE: &str = "pullgate-system";
@@ -17,10 +16,7 @@ const NAMESPACE: &str = "pullgate-system";
 async fn subject() -> Subject {
     let (turn, client) = turn().await;
     install(&client, permissive()).await;
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).unwrap();
-    // It may be there already.
-    let _ = namespaces.create(&PostParams::default(), &namespace).await;
+    namespace(&client, NAMESPACE).await;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
     secrets.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
     let store = Arc::new(KubernetesStore::new(client, NAMESPACE));

@@ -77,7 +77,8 @@ impl MemoryStore {
         let mut inner = self.inner.lock().unwrap();
         inner.version += 1;
         let version = inner.version.to_string();
-        let document = Document { kind, name: name.into(), version, created: 1_700_000_000, spec, status };
+        let document =
+            Document { version, created: 1_700_000_000, status, ..Document::new(kind, name, spec) };
         inner.documents.insert((kind, name.into()), document);
         self.written(&inner);
     }

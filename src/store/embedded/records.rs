@@ -240,7 +240,7 @@ fn next_version(transaction: &Transaction) -> rusqlite::Result<i64> {
 
 /// Writes a record; its version and the time of its creation, which is `created` only where it is new.
 fn write(transaction: &Transaction, document: &Document, created: i64) -> Outcome<(i64, UnixSeconds)> {
-    let Document { kind, name, version: _, created: _, spec, status } = document;
+    let Document { kind, name, version: _, created: _, generation: _, spec, status } = document;
     let status = (!status.is_null()).then(|| serde_json::to_string(status)).transpose()?;
     let spec = serde_json::to_string(spec)?;
     let version = next_version(transaction)?;

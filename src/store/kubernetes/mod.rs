@@ -69,6 +69,9 @@ impl KubernetesStore {
 
     async fn replace(&self, document: &Document, version: &str) -> Result<DynamicObject, StoreError> {
         let mut object = self.at_version(document.kind, &document.name, version).await?;
+        if object.data.get("spec") == Some(&document.spec) {
+            return Ok(object);
+        }
         object.data["spec"] = document.spec.clone();
         let replaced =
             self.records(document.kind).replace(&document.name, &PostParams::default(), &object).await;
@@ -193,6 +196,7 @@ fn document(kind: Kind, mut object: DynamicObject) -> Document {
         name: Name::from(object.name_any()),
         version: object.metadata.resource_version.unwrap_or_default(),
         created,
+        generation: object.metadata.generation.unwrap_or_default(),
         spec: object.data["spec"].take(),
         status: object.data["status"].take(),
     }

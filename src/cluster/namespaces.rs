@@ -1,0 +1,63 @@
+//! Which namespaces exist.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Config, DefaultBackoff, Event, watcher};
+use kube::{Api, Client};
+
+use crate::controllers::index::NamespaceEvent;
+use crate::domain::record::Name;
+
+/// Seconds after which a watch is begun anew where it stopped, as those of the records are.
+const WATCH_SECONDS: u32 = 30;
+
+/// All namespaces, then every change. One that is being deleted is gone: nothing can be made in it any more. A
+/// watch that fails is begun again for ever.
+pub fn watch(client: Client) -> BoxStream<'static, NamespaceEvent> {
+    let config = Config::default().timeout(WATCH_SECONDS);
+    let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client);
+    let events = watcher(namespaces, config).backoff(DefaultBackoff::default());
+    let mut listed = None;
+    events
+        .filter_map(move |event| {
+            let told = match event {
+                Ok(event) => tell(event, &mut listed),
+                Err(error) => {
+                    tracing::warn!(%error, "the namespaces cannot be watched");
+                    None
+                }
+            };
+            async { told }
+        })
+        .boxed()
+}
+
+fn tell(
+    event: Event<PartialObjectMeta<Namespace>>,
+    listed: &mut Option<BTreeMap<Name, String>>,
+) -> Option<NamespaceEvent> {
+    match event {
+        Event::Init => {
+            *listed = Some(BTreeMap::new());
+            None
+        }
+        Event::InitDone => listed.take().map(NamespaceEvent::Listed),
+        Event::Delete(object) => Some(NamespaceEvent::Deleted(object.metadata.name?.into())),
+        Event::InitApply(object) | Event::Apply(object) => {
+            let leaving = object.metadata.deletion_timestamp.is_some();
+            let (name, uid) = (Name::from(object.metadata.name?), object.metadata.uid?);
+            match listed {
+                Some(listed) if leaving => drop(listed.remove(&name)),
+                Some(listed) => drop(listed.insert(name, uid)),
+                None if leaving => return Some(NamespaceEvent::Deleted(name)),
+                None => return Some(NamespaceEvent::Put(name, uid)),
+            }
+            None
+        }
+    }
+}

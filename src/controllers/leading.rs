@@ -1,0 +1,61 @@
+//! What the leader does: everything that writes to the cluster.
+
+use std::sync::Arc;
+
+use futures::future;
+use kube::Client;
+use tokio::sync::watch;
+
+use super::index::Published;
+use super::pull_secrets::{PullSecrets, Troubles};
+use super::statuses::Statuses;
+use crate::metrics::Metrics;
+use crate::store::RecordStore;
+
+/// What the leader works with.
+#[derive(Clone)]
+pub struct Leading {
+    pub client: Client,
+    /// pullgate's own namespace.
+    pub namespace: String,
+    pub store: Arc<dyn RecordStore>,
+    pub published: Published,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Leading {
+    /// Writes for as long as it is polled; dropping it stops every writer.
+    pub async fn lead(self) {
+        let _leading = Gauge::raise(&self.metrics);
+        let (troubles, told) = watch::channel(Troubles::default());
+        let statuses =
+            Statuses { store: self.store.clone(), published: self.published.clone(), troubles: told };
+        let secrets = PullSecrets {
+            client: self.client,
+            namespace: self.namespace,
+            store: self.store,
+            published: self.published,
+            metrics: self.metrics.clone(),
+            troubles,
+        };
+        future::join(secrets.keep(), statuses.keep()).await;
+    }
+}
+
+/// Shows that this replica leads, for as long as it lives.
+struct Gauge(Arc<Metrics>);
+
+impl Gauge {
+    fn raise(metrics: &Arc<Metrics>) -> Self {
+        metrics.leader.leading.set(1);
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        self.0.leader.leading.set(0);
+        // Who leads next counts anew.
+        self.0.leader.pull_secrets(0, 0, 0);
+    }
+}
