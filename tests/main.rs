@@ -13,6 +13,7 @@ mod conflicts;
 mod decision_properties;
 mod decisions;
 mod demo;
+mod deploy;
 mod domain_purity;
 mod https;
 mod image_cli;
