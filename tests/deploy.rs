@@ -218,8 +218,8 @@ async fn alerts_and_dashboard_name_metrics_that_there_are() {
     server.review("validate", &unreadable).await;
     server.call(Method::GET, "/registries", None).await;
     let shown = server.get(format!("{}/metrics", server.metrics)).await.text().await.unwrap();
-    let names = |line: &'_ str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
-    let known: BTreeSet<_> = shown.lines().filter(|l| !l.starts_with('#')).map(names).collect();
+    let name_of = |line: &'_ str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
+    let known: BTreeSet<_> = shown.lines().filter(|l| !l.starts_with('#')).map(name_of).collect();
 
     let (alerts, dashboard) = (read(ALERTS), read(&format!("{CHART}/files/dashboard.json")));
     let panels: Value = serde_json::from_str(&dashboard).unwrap();
