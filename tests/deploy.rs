@@ -77,6 +77,14 @@ fn the_definitions_are_those_of_the_program() {
 }
 
 #[test]
+fn the_chart_is_of_this_version() {
+    let chart: Value = serde_saphyr::from_str(&read(&format!("{CHART}/Chart.yaml"))).unwrap();
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    let image = &deployment()["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(*image, concat!("localhost/pullgate:", env!("CARGO_PKG_VERSION")), "deploy/render writes it");
+}
+
+#[test]
 fn these_are_the_rights() {
     let rights = contents(&["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]);
     insta::assert_json_snapshot!(rights);
