@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::Client;
 
+use crate::admission::guard::{self, Guard};
 use crate::admission::handlers::{self, Admission};
 use crate::api::tokens_file::TokensFile;
 use crate::api::{self, ApiState};
@@ -88,7 +89,9 @@ impl App {
         let known = tokens.tokens.clone();
         runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
 
-        let webhooks = handlers::router(Admission::new(published.snapshot.clone(), metrics.clone()));
+        let admission = Admission::new(published.snapshot.clone(), metrics.clone());
+        let guard = guard::router(Guard::new(admission.clone(), published.records.clone()));
+        let webhooks = handlers::router(admission).merge(guard);
         let state = ApiState::new(store.clone(), published.records, published.snapshot, known);
         let management = api::router(state, metrics.clone());
         let observed = health::router(metrics, readiness.clone());

@@ -25,11 +25,13 @@ pub struct Metrics {
     pub leader: LeaderMetrics,
 }
 
-/// One of the two webhooks.
+/// One of the webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Webhook {
     Mutate,
     Validate,
+    /// Guards records, decides no image.
+    Guard,
 }
 
 impl Webhook {
@@ -38,6 +40,7 @@ impl Webhook {
         match self {
             Self::Mutate => "mutate",
             Self::Validate => "validate",
+            Self::Guard => "guard",
         }
     }
 }
@@ -69,7 +72,7 @@ pub struct AdmissionMetrics {
     /// The children of `decisions`, each looked up by its labels once and then by its position.
     cells: Box<[OnceLock<IntCounter>]>,
     /// Seconds from the request's head to its answer, by webhook.
-    latency: [Histogram; 2],
+    latency: [Histogram; WEBHOOKS],
     /// Requests that could not be judged, by webhook and cause.
     faults: IntCounterVec,
     /// Pods that got a patch.
@@ -121,6 +124,7 @@ pub struct TlsMetrics {
     pub expiry: IntGauge,
 }
 
+const WEBHOOKS: usize = 3;
 const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
 const DECISIONS: [&str; 4] = ["allow", "deny", "warn", "audit"];
 /// From a few microseconds, which the decision takes, to the API server's usual time-out.
@@ -174,10 +178,10 @@ impl AdmissionMetrics {
                     &["webhook", "operation", "decision", "reason"],
                 )?,
             )?,
-            cells: (0..2 * OPERATIONS.len() * DECISIONS.len() * Reason::ALL.len())
+            cells: (0..WEBHOOKS * OPERATIONS.len() * DECISIONS.len() * Reason::ALL.len())
                 .map(|_| OnceLock::new())
                 .collect(),
-            latency: [latency(Webhook::Mutate)?, latency(Webhook::Validate)?],
+            latency: [latency(Webhook::Mutate)?, latency(Webhook::Validate)?, latency(Webhook::Guard)?],
             faults: add(
                 registry,
                 IntCounterVec::new(

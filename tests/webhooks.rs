@@ -1,6 +1,8 @@
 //! The admission webhooks, request in and answer out, without sockets.
 
 mod bad_input;
+mod guard;
+mod guard_and_api;
 mod hostile_input;
 mod kinds;
 mod pods;

@@ -10,14 +10,18 @@ use serde::Serialize;
 use super::images::ImageUse;
 use super::judge::{Verdict, VerdictKind};
 use super::patch::Patch;
-use super::review::{API_VERSION, shown};
+use super::review::{API_VERSION, shown, shown_to};
 use crate::domain::decision::{Decision, Reason};
-use crate::domain::record::Mode;
+use crate::domain::record::{Mode, Problem};
+use crate::store::rules::in_plain_words;
 
 /// Images that a message names; a pod with thousands of denied ones stays readable.
 const NAMED_MAX: usize = 8;
 /// Characters of one warning: over 4,096 in all, the API server cuts each to 256 itself.
 const WARNING_MAX: usize = 256;
+/// Characters of one fault of a record, and bytes of them all: a record may have thousands.
+const FAULT_MAX: usize = 640;
+const FAULTS_MAX: usize = 4096;
 /// Bytes that most answers fit into.
 const USUAL_LENGTH: usize = 512;
 
@@ -81,6 +85,18 @@ pub fn judged(uid: &str, verdict: &Verdict<'_>) -> Vec<u8> {
     })
 }
 
+/// The answer of the webhook that guards records: denied with every problem, or allowed with warnings.
+pub fn guarded(uid: &str, problems: &[Problem], warnings: Vec<String>) -> Vec<u8> {
+    let message = (!problems.is_empty()).then(|| faults(problems));
+    write(&Response {
+        uid,
+        allowed: message.is_none(),
+        status: message.as_deref().map(|message| Status { code: 422, reason: "Invalid", message }),
+        warnings: if message.is_none() { warnings } else { Vec::new() },
+        ..Response::default()
+    })
+}
+
 /// The answer to a review that cannot be judged: denied, with the reason.
 pub fn refused(uid: &str, message: &str) -> Vec<u8> {
     let status = Status { code: 400, reason: "BadRequest", message };
@@ -110,6 +126,22 @@ fn sentences<'r>(denied: impl Iterator<Item = &'r (ImageUse<'r>, Decision<'r>)>)
     }
     if count > NAMED_MAX {
         let _ = write!(text, "; and {} more images", count - NAMED_MAX);
+    }
+    text
+}
+
+/// The first problems, and the number of the rest.
+fn faults(problems: &[Problem]) -> String {
+    let mut text = String::new();
+    for (i, problem) in problems.iter().enumerate() {
+        let problem = in_plain_words(problem.clone()).to_string();
+        let problem = shown_to(FAULT_MAX, &problem).to_string();
+        if i > 0 && text.len() + problem.len() > FAULTS_MAX {
+            let _ = write!(text, "; and {} more", problems.len() - i);
+            break;
+        }
+        let separator = if text.is_empty() { "" } else { "; " };
+        let _ = write!(text, "{separator}{problem}");
     }
     text
 }

@@ -56,20 +56,23 @@ impl Admission {
 /// `POST /mutate` and `POST /validate`.
 pub fn router(admission: Arc<Admission>) -> Router {
     Router::new()
-        .route("/mutate", serve(admission.clone(), Webhook::Mutate))
-        .route("/validate", serve(admission, Webhook::Validate))
+        .route("/mutate", serve(admission.clone(), Webhook::Mutate, Admission::mutate))
+        .route("/validate", serve(admission, Webhook::Validate, Admission::validate))
 }
 
+/// How a webhook answers a review.
+type Judge = fn(&Admission, &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable>;
+
 /// A service and no handler: axum would box each request's future once more.
-fn serve(admission: Arc<Admission>, webhook: Webhook) -> MethodRouter {
+fn serve(admission: Arc<Admission>, webhook: Webhook, judge: Judge) -> MethodRouter {
     post_service(service_fn(move |request| {
         let admission = admission.clone();
-        async move { Ok::<_, Infallible>(admission.serve(webhook, request).await) }
+        async move { Ok::<_, Infallible>(admission.serve(webhook, judge, request).await) }
     }))
 }
 
 /// A request that is not answered with a review.
-struct Fault {
+pub(super) struct Fault {
     status: StatusCode,
     /// The metric's label.
     cause: &'static str,
@@ -77,12 +80,22 @@ struct Fault {
 }
 
 impl Admission {
-    async fn serve(&self, webhook: Webhook, request: Request) -> Response {
+    async fn serve(&self, webhook: Webhook, judge: Judge, request: Request) -> Response {
         let start = Instant::now();
         let outcome = match self.read(request).await {
-            Ok(bytes) => self.answer(webhook, &bytes),
+            Ok(bytes) => self.answer(webhook, judge, &bytes),
             Err(fault) => Err(fault),
         };
+        self.respond(webhook, start, outcome)
+    }
+
+    /// The review in `outcome` as a response; faults and the time since `start` are counted.
+    pub(super) fn respond(
+        &self,
+        webhook: Webhook,
+        start: Instant,
+        outcome: Result<Vec<u8>, Fault>,
+    ) -> Response {
         let response = outcome.map_or_else(
             |fault| {
                 self.metrics.admission.fault(webhook, fault.cause);
@@ -99,7 +112,7 @@ impl Admission {
     }
 
     /// The body, within its size, the deadline and the room that all large bodies share.
-    async fn read(&self, request: Request) -> Result<Bytes, Fault> {
+    pub(super) async fn read(&self, request: Request) -> Result<Bytes, Fault> {
         let announced = request.headers().get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
         let named = request.uri().query().and_then(time_out);
@@ -126,25 +139,34 @@ impl Admission {
         tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(Fault::slow()))
     }
 
-    fn answer(&self, webhook: Webhook, body: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn answer(&self, webhook: Webhook, judge: Judge, body: &[u8]) -> Result<Vec<u8>, Fault> {
         let review = match review::parse(body) {
             Ok(review) => review,
-            Err(ReviewError { uid: Some(uid), message }) => {
-                self.metrics.admission.fault(webhook, "unreadable");
-                return Ok(answer::refused(&uid, &message));
-            }
-            Err(ReviewError { uid: None, message }) => {
-                return Err(Fault { status: StatusCode::BAD_REQUEST, cause: "unreadable", message });
-            }
+            Err(error) => return self.unreadable(webhook, error),
         };
-        let judged = match webhook {
-            Webhook::Mutate => self.mutate(&review),
-            Webhook::Validate => self.validate(&review),
+        let judged = judge(self, &review);
+        Ok(judged.unwrap_or_else(|unjudgeable| self.unjudgeable(webhook, &review.uid, &unjudgeable)))
+    }
+
+    /// The answer to a body that is no review: a denial where its uid is known.
+    pub(super) fn unreadable(&self, webhook: Webhook, error: ReviewError) -> Result<Vec<u8>, Fault> {
+        let ReviewError { uid, message } = error;
+        let Some(uid) = uid else {
+            return Err(Fault { status: StatusCode::BAD_REQUEST, cause: "unreadable", message });
         };
-        Ok(judged.unwrap_or_else(|judge::Unjudgeable(message)| {
-            self.metrics.admission.fault(webhook, "unjudgeable");
-            answer::refused(&review.uid, &message)
-        }))
+        self.metrics.admission.fault(webhook, "unreadable");
+        Ok(answer::refused(&uid, &message))
+    }
+
+    /// The answer to a review that cannot be judged: a denial.
+    pub(super) fn unjudgeable(
+        &self,
+        webhook: Webhook,
+        uid: &str,
+        judge::Unjudgeable(message): &judge::Unjudgeable,
+    ) -> Vec<u8> {
+        self.metrics.admission.fault(webhook, "unjudgeable");
+        answer::refused(uid, message)
     }
 
     fn mutate(&self, review: &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable> {
@@ -254,7 +276,7 @@ impl IntoResponse for Fault {
 }
 
 /// The API server's `?timeout=10s`.
-fn time_out(query: &str) -> Option<Duration> {
+pub(super) fn time_out(query: &str) -> Option<Duration> {
     query.split('&').find_map(|pair| pair.strip_prefix("timeout=")).and_then(duration)
 }
 

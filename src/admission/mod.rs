@@ -3,6 +3,7 @@
 //! No registry call, no Kubernetes call, no lock on the way of a request.
 
 pub mod answer;
+pub mod guard;
 pub mod handlers;
 pub mod images;
 pub mod json;

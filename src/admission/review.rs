@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
+
 use super::images::Object;
 use super::json::{JsonError, Reader};
 
@@ -20,7 +22,8 @@ const UID_MAX: usize = 128;
 const NODES_GROUP: &str = "system:nodes";
 
 /// What the API server is about to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Operation {
     Create,
     Update,
@@ -91,22 +94,13 @@ struct Request<'a> {
 /// # Errors
 /// A sentence for the API server's log, and the uid where it could be read, so that the denial can carry it.
 pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
-    let (text, broken) = match simdutf8::compat::from_utf8(body) {
-        Ok(text) => (text, None),
-        Err(error) => (valid_part(body, error), Some(format!("the body is not UTF-8: {error}"))),
-    };
+    let text = text_of(body)?;
     let fault = |message| ReviewError { uid: uid_of(text), message };
-    if let Some(message) = broken {
-        return Err(fault(message));
-    }
     // The error may quote a text of the body, of any length.
     let envelope = Reader::whole(text, Envelope::read)
         .map_err(|e| fault(format!("the body is not an AdmissionReview: {}", shown(&e.to_string()))))?;
     let (api_version, kind) = (envelope.api_version.unwrap_or_default(), envelope.kind.unwrap_or_default());
-    if api_version != API_VERSION || kind != "AdmissionReview" {
-        let found = format!("{} {}", shown(&api_version), shown(&kind));
-        return Err(fault(format!("expected {API_VERSION} AdmissionReview, found {found}")));
-    }
+    check_version(&api_version, &kind).map_err(fault)?;
     let missing = |what: &'static str| move || fault(what.to_owned());
     let request = envelope.request.ok_or_else(missing("the AdmissionReview has no request"))?;
     let uid = request.uid.filter(|uid| !uid.is_empty()).ok_or_else(missing("the request has no uid"))?;
@@ -122,13 +116,29 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
     })
 }
 
+/// A body as text.
+pub(super) fn text_of(body: &[u8]) -> Result<&str, ReviewError> {
+    simdutf8::compat::from_utf8(body).map_err(|error| ReviewError {
+        uid: uid_of(valid_part(body, error)),
+        message: format!("the body is not UTF-8: {error}"),
+    })
+}
+
+/// Refuses everything but the one version of the one kind.
+pub(super) fn check_version(api_version: &str, kind: &str) -> Result<(), String> {
+    if api_version == API_VERSION && kind == "AdmissionReview" {
+        return Ok(());
+    }
+    Err(format!("expected {API_VERSION} AdmissionReview, found {} {}", shown(api_version), shown(kind)))
+}
+
 /// The beginning of a body that is UTF-8.
 fn valid_part(body: &[u8], error: simdutf8::compat::Utf8Error) -> &str {
     std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default()
 }
 
 /// The uid of a body that could not be read to its end. Only faulty bodies are looked at a second time.
-fn uid_of(text: &str) -> Option<String> {
+pub(super) fn uid_of(text: &str) -> Option<String> {
     let mut found = None;
     // The fault is known already; what was read in front of it is what counts.
     let _ = Reader::whole(text, |reader| {
@@ -214,11 +224,15 @@ impl<'a> User<'a> {
 
 /// A text of unknown length and content, fit for a message.
 pub(crate) fn shown(text: &str) -> impl fmt::Display + '_ {
-    const LONGEST: usize = 256;
+    shown_to(256, text)
+}
+
+/// As [`shown`], up to this many characters.
+pub(super) fn shown_to(longest: usize, text: &str) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
-        for c in text.chars().take(LONGEST) {
+        for c in text.chars().take(longest) {
             if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
         }
-        if text.chars().nth(LONGEST).is_some() { f.write_str("…") } else { Ok(()) }
+        if text.chars().nth(longest).is_some() { f.write_str("…") } else { Ok(()) }
     })
 }

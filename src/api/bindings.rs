@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use super::call::{Answer, Call};
 use super::error::ApiError;
 use super::manifest::respond_empty;
-use crate::domain::conflicts::conflicts;
 use crate::domain::record::{Kind, Problem};
-use crate::store::{CredentialChange, Document, Precondition, StoreError, convert};
+use crate::store::{CredentialChange, Document, Precondition, StoreError, rules};
 
 /// Attempts against writers outside of this process.
 const ATTEMPTS: usize = 8;
@@ -35,14 +34,11 @@ async fn change(call: Call, wanted: bool) -> Answer {
         }
         let document = edited(&current, workspace, wanted);
         if wanted {
-            // Taking access away is never refused, and what was wrong before is not this request's fault.
+            // Taking access away is never refused.
             if !writer.records().workspaces.contains_key(workspace) {
                 return Err(ApiError::absent(Kind::Workspace, workspace));
             }
-            let record = convert::parse(&document).map_err(ApiError::Invalid)?;
-            let mut problems = conflicts(writer.records(), space, &record);
-            let before = conflicts(writer.records(), space, &convert::record(&current));
-            problems.retain(|p| forbids_binding(p) || !before.contains(p));
+            let problems = rules::binding_problems(writer.records(), &current, &document);
             if !problems.is_empty() {
                 return Err(ApiError::Invalid(problems));
             }
@@ -58,11 +54,6 @@ async fn change(call: Call, wanted: bool) -> Answer {
         "spec.workspaces",
         "others keep changing this space; try again",
     )]))
-}
-
-/// A space that nothing may be bound to, whatever its list was before: its registry is a Docker one or gone.
-fn forbids_binding(problem: &Problem) -> bool {
-    problem.field == "spec.registry" || problem.field == "spec.workspaces"
 }
 
 fn is_bound(space: &Document, workspace: &str) -> bool {

@@ -1,7 +1,5 @@
 //! Errors as RFC 9457 problem details: what is wrong in words for the caller, and nothing of the inside.
 
-use std::borrow::Cow;
-
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::record::{Kind, Problem};
-use crate::store::StoreError;
+use crate::store::{StoreError, rules};
 
 /// Media type of every error.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -168,18 +166,9 @@ impl IntoResponse for ApiError {
 }
 
 impl From<Problem> for FieldError {
-    fn from(Problem { field, message }: Problem) -> Self {
-        // serde names a missing field in its message only, and an unknown one of the outermost object too.
-        let named = ["missing field `", "unknown field `"]
-            .iter()
-            .find_map(|start| message.strip_prefix(start)?.split_once('`'))
-            .map(|(name, _)| name);
-        let field = match named {
-            Some(name) if field.is_empty() || field == "." => name.to_owned(),
-            Some(name) if field.rsplit('.').next() != Some(name) => format!("{field}.{name}"),
-            _ => field,
-        };
-        Self { field, message: without_type_names(&message).into_owned() }
+    fn from(problem: Problem) -> Self {
+        let Problem { field, message } = rules::in_plain_words(problem);
+        Self { field, message }
     }
 }
 
@@ -192,11 +181,4 @@ fn first_of(problems: &[Problem]) -> String {
         }
         [_, rest @ ..] => format!("{} (and {} more)", first_of(&problems[..1]), rest.len()),
     }
-}
-
-/// serde names Rust types ("expected struct X"); callers know objects.
-fn without_type_names(message: &str) -> Cow<'_, str> {
-    let Some((before, after)) = message.split_once("expected struct ") else { return message.into() };
-    let rest = after.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
-    format!("{before}expected an object{rest}").into()
 }

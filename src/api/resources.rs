@@ -16,9 +16,9 @@ use super::manifest::{Draft, IfMatch, Manifest, respond, respond_empty};
 use super::names;
 use super::page::{List, Window};
 use super::writer::Writer;
-use crate::domain::conflicts::{conflicts, removal_conflicts, spaces_of};
-use crate::domain::record::{Entry, Kind, Name, Owner, Problem, Record, RegistryType};
-use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert};
+use crate::domain::conflicts::{removal_conflicts, spaces_of};
+use crate::domain::record::{Entry, Kind, Name, Owner, Record, RegistryType};
+use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert, rules};
 
 /// One kind of record as the API serves it.
 #[derive(Debug, Clone, Copy)]
@@ -150,21 +150,8 @@ pub(super) async fn visible(
 
 /// Refuses a record that is invalid, or that what is recorded beside it rules out.
 fn check_beside(writer: &Writer<'_>, document: &Document) -> Result<(), ApiError> {
-    let record = convert::parse(document).map_err(ApiError::Invalid)?;
-    let problems = conflicts(writer.records(), &document.name, &record);
-    if problems.is_empty() {
-        return Ok(());
-    }
-    // Where the hosts come from the URL, that is the field to mend.
-    let derived = document.spec.get("imageHosts").and_then(Value::as_array).is_none_or(Vec::is_empty);
-    let field = |p: Problem| {
-        if derived && p.field.starts_with("spec.imageHosts") {
-            Problem::new("spec.url", p.message)
-        } else {
-            p
-        }
-    };
-    Err(ApiError::Invalid(problems.into_iter().map(field).collect()))
+    let problems = rules::problems(writer.records(), document);
+    if problems.is_empty() { Ok(()) } else { Err(ApiError::Invalid(problems)) }
 }
 
 /// What a write does to the credential beside it: nothing, unless it is a registry's.

@@ -6,6 +6,7 @@ pub mod crd;
 pub mod embedded;
 pub mod kubernetes;
 pub mod manifest;
+pub mod rules;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;

@@ -1,6 +1,7 @@
 //! The webhooks as the API server sees them: a review in, and an answer that keeps the rules of every answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -8,6 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use pullgate::admission::guard::{self, Guard};
 use pullgate::admission::handlers::{Admission, router};
 use pullgate::domain::record::Records;
 use pullgate::domain::snapshot::{Settings, Snapshot};
@@ -19,6 +21,7 @@ use super::records::{records, registry, space, workspace};
 
 pub const MUTATE: &str = "/mutate";
 pub const VALIDATE: &str = "/validate";
+pub const GUARD: &str = "/guard";
 /// The namespace of the recordings.
 pub const NAMESPACE: &str = "team-a-prod";
 
@@ -42,7 +45,7 @@ pub fn tenants() -> Records {
     ])
 }
 
-/// Both webhooks over a fixed snapshot.
+/// The webhooks over a fixed snapshot.
 #[derive(Debug)]
 pub struct Webhooks {
     router: Router,
@@ -92,7 +95,7 @@ impl Webhooks {
 
     pub fn send(&self, request: Request<Body>) -> Answer {
         let path = request.uri().path().to_owned();
-        let known = request.method() == Method::POST && [MUTATE, VALIDATE].contains(&&*path);
+        let known = request.method() == Method::POST && [MUTATE, VALIDATE, GUARD].contains(&&*path);
         self.runtime.block_on(async {
             let response = self.router.clone().oneshot(request).await.unwrap();
             let (status, headers) = (response.status(), response.headers().clone());
@@ -113,7 +116,11 @@ impl Webhooks {
 pub fn routes(records: &Records, settings: &Settings) -> (Router, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new().unwrap());
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::build(records, settings)));
-    (router(Admission::new(snapshot, metrics.clone())), metrics)
+    let admission = Admission::new(snapshot, metrics.clone());
+    let records = Arc::new(ArcSwap::from_pointee(records.clone()));
+    // What is fixed never catches up.
+    let guard = Guard::new(admission.clone(), records).with_lag(Duration::ZERO);
+    (router(admission).merge(guard::router(guard)), metrics)
 }
 
 impl Answer {
@@ -268,4 +275,31 @@ pub fn container(name: &str, image: &str, policy: &str) -> Value {
 /// An image volume as the API server completes it.
 pub fn image_volume(name: &str, reference: &str, policy: &str) -> Value {
     json!({"name": name, "image": {"reference": reference, "pullPolicy": policy}})
+}
+
+/// A record as the API server has it.
+pub fn record(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "pullgate.io/v1alpha1", "kind": kind,
+        "metadata": {"name": name, "uid": "6bd3ce04-8e10-4b1b-9a5e-7f1b7a1c5c11", "generation": 1,
+            "creationTimestamp": "2026-11-22T03:50:36Z", "managedFields": [{"manager": "kubectl"}]},
+        "spec": spec,
+    })
+}
+
+/// What the API server asks about a record: `CREATE`, `UPDATE` or `DELETE`, the object before and after.
+pub fn record_review(operation: &str, kind: &str, before: Option<&Value>, after: Option<&Value>) -> Value {
+    let name = after.or(before).map(|object| object["metadata"]["name"].clone());
+    let gvk = json!({"group": "pullgate.io", "version": "v1alpha1", "kind": kind});
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "0df28fbd-5f5f-11e8-bc74-36e6bb280816", "kind": gvk, "requestKind": gvk,
+            "resource": {"group": "pullgate.io", "version": "v1alpha1", "resource": "registries"},
+            "name": name, "operation": operation, "dryRun": false,
+            "userInfo": {"username": "jane", "groups": ["system:authenticated"]},
+            "object": after, "oldObject": before,
+            "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"},
+        },
+    })
 }
