@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -14,13 +15,20 @@ use pullgate::store::crd;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
+/// Name of the webhooks that a test may register.
+pub const WEBHOOKS: &str = "pullgate-test";
+
 /// Tests that share cluster-scoped records take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Waits for the other tests, and finds no record and no credential.
 pub async fn turn() -> (MutexGuard<'static, ()>, Client) {
     let turn = TURN.lock().await;
-    (turn, client().await)
+    let client = client().await;
+    // What a test that failed left behind would hold up every other.
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let _ = webhooks.delete(WEBHOOKS, &DeleteParams::default()).await;
+    (turn, client)
 }
 
 pub async fn client() -> Client {

@@ -11,6 +11,7 @@ mod support;
 
 mod control_plane;
 mod definitions;
+mod guard;
 mod lease;
 mod pull_secrets;
 mod serving;

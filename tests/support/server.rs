@@ -24,6 +24,8 @@ pub struct Server {
     pub webhooks: String,
     pub api: String,
     pub metrics: String,
+    /// The CA of its certificate; PEM.
+    pub ca: String,
 }
 
 impl Server {
@@ -67,6 +69,7 @@ impl Server {
             webhooks: format!("https://{}", address("webhooks")),
             api: format!("https://{}/api/v1", address("api")),
             metrics: format!("http://{}", address("metrics")),
+            ca,
         };
         let start = Instant::now();
         while !server

@@ -1,0 +1,174 @@
+//! The webhook that guards records, registered at a real API server.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use pullgate::domain::record::Kind;
+use pullgate::store::crd;
+use serde_json::{Value, json};
+
+use crate::control_plane::{WEBHOOKS, install, record, records, turn, uninstall};
+use crate::support::server::{READY_WITHIN, Server};
+
+async fn register(client: &Client, server: &Server) {
+    let configuration = json!({
+        "metadata": {"name": WEBHOOKS},
+        "webhooks": [{
+            "name": "records.pullgate.io",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": "Fail",
+            "clientConfig": {"url": format!("{}/guard", server.webhooks), "caBundle": BASE64_STANDARD.encode(&server.ca)},
+            "rules": [{
+                "apiGroups": ["pullgate.io"], "apiVersions": ["v1alpha1"], "resources": ["*", "*/status"],
+                "operations": ["CREATE", "UPDATE", "DELETE"], "scope": "Cluster",
+            }],
+        }],
+    });
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    webhooks.create(&PostParams::default(), &serde_json::from_value(configuration).unwrap()).await.unwrap();
+    let start = Instant::now();
+    let bad = record(Kind::Registry, "probe", &json!({"type": "Docker", "url": "ftp://probe"}));
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    // The API server learns of it by and by.
+    while records(client, Kind::Registry).create(&dry, &bad).await.is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the webhook was never asked");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[track_caller]
+fn denied<T: std::fmt::Debug>(outcome: kube::Result<T>, words: &str) {
+    match outcome {
+        Err(kube::Error::Api(status)) => {
+            assert_eq!(status.code, 422, "{status:?}");
+            let start = r#"admission webhook "records.pullgate.io" denied the request: "#;
+            assert!(
+                status.message.starts_with(start) && status.message.contains(words),
+                "{}",
+                status.message
+            );
+        }
+        other => panic!("not denied ({words}): {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_api_server_refuses_what_the_guard_denies() {
+    let (_turn, client) = turn().await;
+    uninstall(&client).await;
+    install(&client, crd::definitions()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start_with(directory.path(), &["--store", "kubernetes"], READY_WITHIN).await;
+    let create = async |kind, name: &str, spec: Value| {
+        records(&client, kind).create(&PostParams::default(), &record(kind, name, &spec)).await
+    };
+    let merge = async |kind, name: &str, patch: Value| {
+        records(&client, kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+    };
+    let remove = async |kind, name: &str| records(&client, kind).delete(name, &DeleteParams::default()).await;
+
+    // Written while pullgate was away.
+    create(Kind::Registry, "odd", json!({"type": "Docker", "url": "ftp://odd"})).await.unwrap();
+    register(&client, &server).await;
+
+    // In one go, as `kubectl apply -f` does.
+    for _ in 0..5 {
+        create(Kind::Workspace, "a", json!({"namespaces": ["a-prod"]})).await.unwrap();
+        let own = json!({"type": "Docker", "url": "https://own.example.com", "workspace": "a",
+                         "credential": {"name": "registry-a-own"}});
+        create(Kind::Registry, "a-own", own).await.unwrap();
+        create(Kind::Registry, "corp", json!({"type": "Harbor", "url": "https://harbor.example.com"}))
+            .await
+            .unwrap();
+        let space = json!({"registry": "corp", "path": "team-a", "workspaces": ["a"]});
+        create(Kind::RegistrySpace, "corp.team-a", space).await.unwrap();
+        remove(Kind::RegistrySpace, "corp.team-a").await.unwrap();
+        remove(Kind::Registry, "corp").await.unwrap();
+        remove(Kind::Registry, "a-own").await.unwrap();
+        remove(Kind::Workspace, "a").await.unwrap();
+    }
+    create(Kind::Workspace, "a", json!({"namespaces": ["a-prod"]})).await.unwrap();
+    let own = json!({"type": "Docker", "url": "https://own.example.com", "workspace": "a",
+                     "credential": {"name": "registry-a-own"}});
+    create(Kind::Registry, "a-own", own).await.unwrap();
+    create(Kind::Registry, "corp", json!({"type": "Harbor", "url": "https://harbor.example.com"}))
+        .await
+        .unwrap();
+    let space = json!({"registry": "corp", "path": "team-a", "workspaces": ["a"]});
+    create(Kind::RegistrySpace, "corp.team-a", space).await.unwrap();
+
+    let tenants = json!({"type": "Docker", "url": "https://harbor.example.com", "workspace": "a"});
+    denied(create(Kind::Registry, "t", tenants).await, "spec.url: the platform has integrated the host");
+    let two_faults = json!({"type": "Harbor", "url": "nonsense", "imageHosts": ["not a host"]});
+    denied(create(Kind::Registry, "t", two_faults.clone()).await, "spec.url: ");
+    denied(create(Kind::Registry, "t", two_faults).await, "; spec.imageHosts[0]: ");
+    let twice = json!({"namespaces": ["b-prod", "a-prod"]});
+    denied(
+        create(Kind::Workspace, "b", twice).await,
+        "spec.namespaces[1]: namespace a-prod is listed by workspace a",
+    );
+    denied(
+        merge(Kind::RegistrySpace, "corp.team-a", json!({"spec": {"workspaces": ["a", "none"]}})).await,
+        "spec.workspaces[1]: there is no workspace none",
+    );
+    denied(remove(Kind::Workspace, "a").await, "still bound to spaces (corp.team-a)");
+    denied(remove(Kind::Registry, "corp").await, "registry corp still has spaces");
+    let every = async || {
+        let (all, options) = (ListParams::default(), DeleteParams::default());
+        records(&client, Kind::Workspace).delete_collection(&options, &all).await
+    };
+    denied(every().await, "still bound to spaces (corp.team-a)");
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let absent = record(Kind::RegistrySpace, "s", &json!({"registry": "none", "path": "p"}));
+    denied(records(&client, Kind::RegistrySpace).create(&dry, &absent).await, "there is no registry none");
+
+    // What the definitions do not know is pruned before the guard could mind it, and defaults are set.
+    let mut pruned = record(Kind::PullPolicy, "p", &json!({"surprise": 1}));
+    pruned.data["status"] = json!({"surprise": 2});
+    let made = records(&client, Kind::PullPolicy).create(&PostParams::default(), &pruned).await.unwrap();
+    assert_eq!(made.data["spec"]["surprise"], Value::Null);
+    assert_eq!(made.data["spec"]["mode"], "Enforce");
+
+    // An invalid record: its status, labels and finalizers change, its spec only for the better, and it goes.
+    let mut odd = records(&client, Kind::Registry).get("odd").await.unwrap();
+    odd.data["status"] = json!({"spaces": 7, "conditions": []});
+    let odd =
+        records(&client, Kind::Registry).replace_status("odd", &PostParams::default(), &odd).await.unwrap();
+    assert_eq!(odd.data["status"]["spaces"], 7);
+    let finalizers = |list: Value| json!({"metadata": {"finalizers": list, "labels": {"a": "b"}}});
+    merge(Kind::Registry, "odd", finalizers(json!(["example.com/cleanup"]))).await.unwrap();
+    denied(merge(Kind::Registry, "odd", json!({"spec": {"url": "ftp://odder"}})).await, "spec.url: ");
+    merge(Kind::Registry, "odd", json!({"spec": {"url": "https://odd.example.com"}})).await.unwrap();
+    remove(Kind::Registry, "odd").await.unwrap();
+    remove(Kind::Registry, "odd").await.unwrap();
+    merge(Kind::Registry, "odd", finalizers(json!([]))).await.unwrap();
+    assert!(records(&client, Kind::Registry).get_opt("odd").await.unwrap().is_none());
+
+    // A changed address leaves the password behind, and says so.
+    let patch = json!({"spec": {"url": "https://moved.example.com"}}).to_string();
+    let request = axum::http::Request::patch("/apis/pullgate.io/v1alpha1/registries/a-own")
+        .header("content-type", "application/merge-patch+json")
+        .body(patch.into_bytes().into())
+        .unwrap();
+    let answer = client.send(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let warnings: Vec<_> = answer.headers().get_all("warning").iter().map(|w| w.to_str().unwrap()).collect();
+    assert!(warnings.iter().any(|w| w.contains("the stored credential is void")), "{warnings:?}");
+
+    // The management API writes through the same gate.
+    let body = json!({"metadata": {"name": "c"}, "spec": {"namespaces": ["c-prod"]}});
+    server.call(reqwest::Method::POST, "/workspaces", Some(body)).await;
+    let body = json!({"metadata": {"name": "c-own"}, "spec": {"type": "Docker", "url": "https://c.example.com", "workspace": "c"}});
+    let made = server.call(reqwest::Method::POST, "/registries", Some(body)).await;
+    assert_eq!(made["metadata"]["name"], "c-own");
+
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    webhooks.delete(WEBHOOKS, &DeleteParams::default()).await.unwrap();
+    let left = records(&client, Kind::Registry).list(&ListParams::default()).await.unwrap();
+    assert_eq!(left.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["a-own", "c-own", "corp"]);
+}
