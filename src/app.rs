@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use kube::Client;
 
 use crate::admission::guard::{self, Guard};
 use crate::admission::handlers::{self, Admission};
+use crate::api::auth::Authority;
+use crate::api::cluster::{ApiServer, Cluster};
 use crate::api::tokens_file::TokensFile;
 use crate::api::{self, ApiState};
 use crate::cluster::lease::Elector;
 use crate::cluster::namespaces;
-use crate::config::{Config, StoreSource};
+use crate::config::{CallerSource, Config, StoreSource};
 use crate::controllers::index::{self, Published};
 use crate::controllers::leading::Leading;
 use crate::health;
@@ -58,11 +61,8 @@ impl App {
             .with_context(|| format!("--data-dir {} cannot be made", directory.display()))?;
         let metrics = Arc::new(Metrics::new().context("the metrics contradict each other")?);
         let certificate = Certificate::load(config.certificate)?;
-        let tokens = match config.tokens {
-            Some(path) => TokensFile::load(path).context("--tokens")?,
-            None => TokensFile::load_or_make(directory)?,
-        };
-        let (store, cluster) = open(config.store).await?;
+        let (authority, tokens) = authority(config.callers, directory).await?;
+        let (store, home) = open(config.store).await?;
         let store: Arc<dyn RecordStore> = Arc::new(Counted::new(store, metrics.clone()));
         let bind = |address, setting: &'static str| Listener::bind(address).context(setting);
         let webhook_listener = bind(config.webhook, "--webhook-addr")?;
@@ -73,11 +73,11 @@ impl App {
         let (mut runtime, readiness, published) =
             (Runtime::default(), Readiness::default(), Published::default());
         let pending = readiness.wait_for("the first snapshot");
-        let namespaces = cluster.as_ref().map(|cluster| namespaces::watch(cluster.client.clone()));
+        let namespaces = home.as_ref().map(|home| namespaces::watch(home.client.clone()));
         let (follows, tells) = (store.clone(), published.clone());
         let following = index::follow(follows, namespaces, config.settings, tells, metrics.clone(), pending);
         runtime.supervise("the index", following);
-        if let Some(Cluster { client, namespace, identity }) = cluster {
+        if let Some(Home { client, namespace, identity }) = home {
             let elector = Elector::new(client.clone(), &namespace, LEASE, &identity);
             let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
             let leading = Leading { client, namespace, store, published, metrics };
@@ -86,13 +86,14 @@ impl App {
         }
         runtime.supervise("the certificate's reloading", certificate.clone().keep_fresh(CHECK_INTERVAL));
         runtime.supervise("the certificate's expiry", note_expiry(certificate.clone(), metrics.clone()));
-        let known = tokens.tokens.clone();
-        runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
+        if let Some(tokens) = tokens {
+            runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
+        }
 
         let admission = Admission::new(published.snapshot.clone(), metrics.clone());
         let guard = guard::router(Guard::new(admission.clone(), published.records.clone()));
         let webhooks = handlers::router(admission).merge(guard);
-        let state = ApiState::new(store.clone(), published.records, published.snapshot, known);
+        let state = ApiState::new(store.clone(), published.records, published.snapshot, authority);
         let management = api::router(state, metrics.clone());
         let observed = health::router(metrics, readiness.clone());
         let tls = Some(certificate.server_config());
@@ -135,25 +136,46 @@ impl App {
     }
 }
 
-/// The cluster that a replica runs in.
-struct Cluster {
+/// Where a replica of a cluster runs.
+struct Home {
     client: Client,
     namespace: String,
     identity: String,
 }
 
-async fn open(source: StoreSource) -> anyhow::Result<(Arc<dyn RecordStore>, Option<Cluster>)> {
+async fn open(source: StoreSource) -> anyhow::Result<(Arc<dyn RecordStore>, Option<Home>)> {
     Ok(match source {
         StoreSource::Embedded { file, key_file } => (Arc::new(EmbeddedStore::open(&file, &key_file)?), None),
         StoreSource::Kubernetes { namespace, identity } => {
-            // The client takes the process's provider; another part may have chosen the same one already.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-            let client = Client::try_default().await;
-            let client = client.context("--store kubernetes: no cluster; set KUBECONFIG, or run in a pod")?;
+            let client = cluster("--store kubernetes").await?;
             let store = KubernetesStore::new(client.clone(), namespace.as_str());
-            (Arc::new(store), Some(Cluster { client, namespace, identity }))
+            (Arc::new(store), Some(Home { client, namespace, identity }))
         }
     })
+}
+
+/// Who knows the callers of the management API, and the file that has to be kept fresh for it.
+async fn authority(
+    source: CallerSource,
+    directory: &Path,
+) -> anyhow::Result<(Authority, Option<TokensFile>)> {
+    let tokens = match source {
+        CallerSource::Tokens(Some(path)) => TokensFile::load(path).context("--tokens")?,
+        CallerSource::Tokens(None) => TokensFile::load_or_make(directory)?,
+        CallerSource::Kubernetes { audiences } => {
+            let server = ApiServer::new(cluster("--api-auth kubernetes").await?, audiences);
+            return Ok((Authority::Cluster(Arc::new(Cluster::new(server))), None));
+        }
+    };
+    Ok((Authority::Tokens(tokens.tokens.clone()), Some(tokens)))
+}
+
+/// A client of the cluster that `setting` needs.
+async fn cluster(setting: &'static str) -> anyhow::Result<kube::Client> {
+    // The client takes the process's provider; another part may have chosen the same one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = kube::Client::try_default().await;
+    client.with_context(|| format!("{setting}: no cluster; set KUBECONFIG, or run in a pod"))
 }
 
 async fn note_expiry(certificate: Certificate, metrics: Arc<Metrics>) {

@@ -22,9 +22,8 @@ pub struct ServeArgs {
     tls: TlsArgs,
     #[command(flatten)]
     decisions: DecisionArgs,
-    /// Tokens of the management API and their roles; without it, one Admin token is made in the data directory
-    #[arg(long, env = "PULLGATE_TOKENS", value_name = "FILE")]
-    tokens: Option<PathBuf>,
+    #[command(flatten)]
+    callers: CallerArgs,
     #[command(flatten)]
     store: StoreArgs,
     /// Seconds between a stop signal and the end of accepting, for load balancers to notice
@@ -75,6 +74,50 @@ pub enum StoreSource {
         /// The replica's name among others.
         identity: String,
     },
+}
+
+/// Whom the management API knows.
+#[derive(Debug, Args)]
+struct CallerArgs {
+    /// `tokens`: those of a tokens file. `kubernetes`: the users of the cluster, by its roles. By default that which
+    /// goes with the store
+    #[arg(long, env = "PULLGATE_API_AUTH", value_enum)]
+    api_auth: Option<ApiAuth>,
+    /// Tokens of the management API and their roles; without it, one Admin token is made in the data directory
+    #[arg(long, env = "PULLGATE_TOKENS", value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Kubernetes: audience that a token may be meant for; repeat for more. By default the API server's own
+    #[arg(long, env = "PULLGATE_API_AUDIENCES", value_delimiter = ',', value_name = "AUDIENCE")]
+    api_audience: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ApiAuth {
+    Tokens,
+    Kubernetes,
+}
+
+/// Who knows the callers of the management API.
+#[derive(Debug)]
+pub enum CallerSource {
+    /// A tokens file; `None`: the one that is made in the data directory.
+    Tokens(Option<PathBuf>),
+    /// The cluster, for tokens that are meant for one of these audiences.
+    Kubernetes { audiences: Vec<String> },
+}
+
+/// Arguments that contradict each other.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(
+        "--tokens {}: no tokens file is read where the cluster's roles decide; leave it out, or say --api-auth tokens",
+        .0.display()
+    )]
+    UnreadTokens(PathBuf),
+    #[error(
+        "--api-audience {0}: a tokens file knows no audiences; leave it out, or say --api-auth kubernetes"
+    )]
+    UncheckedAudience(String),
 }
 
 /// Where to listen.
@@ -160,8 +203,7 @@ pub struct Config {
     pub api: SocketAddr,
     pub metrics: SocketAddr,
     pub certificate: CertificateSource,
-    /// `None`: the one that is made in the data directory.
-    pub tokens: Option<PathBuf>,
+    pub callers: CallerSource,
     pub store: StoreSource,
     pub settings: Settings,
     pub settle: Duration,
@@ -170,10 +212,13 @@ pub struct Config {
     pub log_json: bool,
 }
 
-impl From<ServeArgs> for Config {
-    fn from(arguments: ServeArgs) -> Self {
-        let ServeArgs { data_dir, addresses, tls, decisions, tokens, store, settle, grace, log } = arguments;
+impl TryFrom<ServeArgs> for Config {
+    type Error = ConfigError;
+
+    fn try_from(arguments: ServeArgs) -> Result<Self, ConfigError> {
+        let ServeArgs { data_dir, addresses, tls, decisions, callers, store, settle, grace, log } = arguments;
         let StoreArgs { store: backend, key_file, namespace, identity } = store;
+        let callers = CallerSource::read(callers, backend)?;
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
         let TlsArgs { tls_cert, tls_key, tls_name } = tls;
         let LogArgs { log, log_json } = log;
@@ -181,12 +226,12 @@ impl From<ServeArgs> for Config {
             (Some(cert), Some(key)) => CertificateSource::Files { cert, key },
             _ => CertificateSource::SelfSigned { dir: data_dir.join("tls"), names: tls_name },
         };
-        Self {
+        Ok(Self {
             webhook: webhook_addr,
             api: api_addr,
             metrics: metrics_addr,
             certificate,
-            tokens,
+            callers,
             store: match backend {
                 Backend::Embedded => StoreSource::embedded(&data_dir, key_file),
                 Backend::Kubernetes => {
@@ -200,6 +245,26 @@ impl From<ServeArgs> for Config {
             log,
             log_json,
             data_dir,
+        })
+    }
+}
+
+impl CallerSource {
+    fn read(arguments: CallerArgs, store: Backend) -> Result<Self, ConfigError> {
+        let CallerArgs { api_auth, tokens, api_audience } = arguments;
+        let api_auth = api_auth.unwrap_or(match store {
+            Backend::Embedded => ApiAuth::Tokens,
+            Backend::Kubernetes => ApiAuth::Kubernetes,
+        });
+        match api_auth {
+            ApiAuth::Tokens => match api_audience.into_iter().next() {
+                Some(audience) => Err(ConfigError::UncheckedAudience(audience)),
+                None => Ok(Self::Tokens(tokens)),
+            },
+            ApiAuth::Kubernetes => match tokens {
+                Some(file) => Err(ConfigError::UnreadTokens(file)),
+                None => Ok(Self::Kubernetes { audiences: api_audience }),
+            },
         }
     }
 }

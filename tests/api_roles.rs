@@ -1,6 +1,6 @@
 //! Who may do what through the management API, and what the refused learn.
 
-use pullgate::api::auth::Tokens;
+use pullgate::api::tokens::Tokens;
 use pullgate::domain::record::Kind;
 use serde_json::{Value, json};
 

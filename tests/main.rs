@@ -4,6 +4,7 @@
 mod support;
 
 mod api;
+mod api_cluster;
 mod api_document;
 mod api_questions;
 mod api_registries;

@@ -337,5 +337,5 @@ impl Object<'_> {
 }
 
 fn document(kind: Kind, name: String, spec: Value) -> Document {
-    Document { kind, name: name.into(), version: String::new(), created: 0, spec, status: Value::Null }
+    Document::new(kind, name, spec)
 }

@@ -23,7 +23,7 @@ pub(super) fn log(caller: Option<&Caller>, act: Act, name: &str, version: &str, 
     tracing::info!(
         target: "audit",
         who = caller.map_or("-", |c| c.name.as_str()),
-        role = caller.map_or("-", |c| c.role.as_str()),
+        role = caller.map_or("-", |c| c.role()),
         action = act.action,
         kind = act.kind,
         name,

@@ -1,169 +1,304 @@
-//! Who calls, and what they may do: bearer tokens with roles, from a tokens file.
+//! Who calls, and what they may do. Every rule of the roles is here; who is asked is either the tokens file
+//! ([`super::tokens`]) or the cluster ([`super::cluster`]).
+//!
+//! What somebody may do is a [`Permission`] in the terms of Kubernetes' roles, so that both ways mean the same. An
+//! Admin is whoever may do a thing without a name, that is to everything of its kind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, header};
-use serde::Deserialize;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::cluster::{Cluster, Identity};
 use super::error::ApiError;
+use super::tokens::{Grant, Tokens};
 use crate::domain::record::{Entry, Kind, Name, Owner, Record};
 
-/// What a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum Role {
-    Admin,
-    WorkspaceAdmin,
-    WorkspaceEditor,
-    WorkspaceViewer,
+/// Questions about one list that are asked at one time.
+const QUESTIONS: usize = 16;
+
+/// What is done to a thing, as Kubernetes calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    Get,
+    List,
+    Create,
+    Update,
+    Delete,
 }
 
-impl Role {
-    /// The role as the tokens file spells it.
+impl Verb {
+    /// The verb as rules of a role spell it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Admin => "Admin",
-            Self::WorkspaceAdmin => "WorkspaceAdmin",
-            Self::WorkspaceEditor => "WorkspaceEditor",
-            Self::WorkspaceViewer => "WorkspaceViewer",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
         }
     }
+}
+
+/// What a right is about; resources of the group `pullgate.io`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// Registries of the platform.
+    Registries,
+    Spaces,
+    Workspaces,
+    Policies,
+    /// Registries of the workspace that is named.
+    WorkspaceRegistries,
+    /// Passwords in the pull secrets of the workspace that is named.
+    PullSecrets,
+}
+
+impl Target {
+    /// Resource and subresource, as rules of a role spell them.
+    pub fn resource(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Registries => ("registries", None),
+            Self::Spaces => ("registryspaces", None),
+            Self::Workspaces => ("workspaces", None),
+            Self::Policies => ("pullpolicies", None),
+            Self::WorkspaceRegistries => ("workspaces", Some("registries")),
+            Self::PullSecrets => ("workspaces", Some("pullsecrets")),
+        }
+    }
+
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Registry => Self::Registries,
+            Kind::RegistrySpace => Self::Spaces,
+            Kind::Workspace => Self::Workspaces,
+            Kind::PullPolicy => Self::Policies,
+        }
+    }
+}
+
+/// A right that somebody has or has not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Permission {
+    pub verb: Verb,
+    pub target: Target,
+    /// `None`: whatever the name.
+    pub name: Option<Name>,
+}
+
+/// Who knows the callers.
+pub enum Authority {
+    /// A tokens file, published by whoever watches it.
+    Tokens(Arc<ArcSwap<Tokens>>),
+    /// The cluster's own users and roles.
+    Cluster(Arc<Cluster>),
+}
+
+impl Authority {
+    /// Who holds the bearer token of a request.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for a missing, malformed, repeated or unknown one alike; `Unanswered` where it is not known.
+    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, ApiError> {
+        let token = bearer(headers).ok_or(ApiError::Unauthenticated)?;
+        let caller = match self {
+            Self::Tokens(tokens) => tokens.load().holder(token).map(Caller::with_token),
+            Self::Cluster(cluster) => {
+                let identity = cluster.identify(token).await?;
+                identity.map(|identity| Caller::of_cluster(cluster.clone(), identity))
+            }
+        };
+        caller.map(Arc::new).ok_or(ApiError::Unauthenticated)
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
 }
 
 /// Whoever presented a known token.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub name: String,
-    pub role: Role,
-    /// The caller's own workspaces; an Admin needs none.
-    pub workspaces: Vec<Name>,
-    /// May see the passwords of pull secrets.
-    pub reveal: bool,
+    rights: Rights,
 }
 
-/// The tokens that are known. Holds their digests only.
-#[derive(Debug, Default)]
-pub struct Tokens(HashMap<[u8; SHA256_OUTPUT_LEN], Arc<Caller>>);
-
-/// What is wrong with a tokens file.
-#[derive(Debug, thiserror::Error)]
-pub enum TokensError {
-    /// Where, but not what: a parser's message may quote the file.
-    #[error("the tokens file is no YAML or JSON that can be read{0}")]
-    Syntax(String),
-    #[error("the tokens file: {field}: {message}")]
-    Entry { field: String, message: String },
+enum Rights {
+    Token(Arc<Grant>),
+    Cluster(Arc<Cluster>, Identity),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    tokens: Vec<Token>,
-}
+impl Caller {
+    fn with_token(grant: Arc<Grant>) -> Self {
+        Self { name: grant.name.clone(), rights: Rights::Token(grant) }
+    }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Token {
-    name: String,
-    sha256: String,
-    role: Role,
-    #[serde(default)]
-    workspaces: Vec<Name>,
-    #[serde(default)]
-    reveal: bool,
-}
+    fn of_cluster(cluster: Arc<Cluster>, identity: Identity) -> Self {
+        Self { name: identity.user.name.clone(), rights: Rights::Cluster(cluster, identity) }
+    }
 
-impl Tokens {
-    /// Reads a tokens file, YAML or JSON.
-    ///
-    /// # Errors
-    /// Which entry is wrong and what is expected instead.
-    pub fn parse(text: &str) -> Result<Self, TokensError> {
-        let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
-            let at = error.location().map(|at| format!(" (line {}, column {})", at.line(), at.column()));
-            TokensError::Syntax(at.unwrap_or_default())
-        })?;
-        let file: File = serde_path_to_error::deserialize(&value).map_err(|error| TokensError::Entry {
-            field: error.path().to_string(),
-            message: wrong_type(error.inner()),
-        })?;
-        let mut known: HashMap<_, Arc<Caller>> = HashMap::new();
-        for (i, token) in file.tokens.into_iter().enumerate() {
-            let fault = |field: &str, message: String| TokensError::Entry {
-                field: format!("tokens[{i}].{field}"),
-                message,
-            };
-            let digest = read_digest(&token.sha256).ok_or_else(|| {
-                let expected =
-                    "write the SHA-256 of the token as 64 hexadecimal digits, never the token itself";
-                fault("sha256", expected.to_owned())
-            })?;
-            let caller = caller(token).map_err(|(field, message)| fault(field, message))?;
-            if let Some(other) = known.insert(digest, Arc::new(caller)) {
-                return Err(fault("sha256", format!("{} has the same token", other.name)));
+    /// The role, for the audit log; roles in the cluster have no one name.
+    pub fn role(&self) -> &'static str {
+        match &self.rights {
+            Rights::Token(grant) => grant.role.as_str(),
+            Rights::Cluster(..) => "-",
+        }
+    }
+
+    async fn may(&self, verb: Verb, target: Target, name: Option<&str>) -> Result<bool, ApiError> {
+        let permission = Permission { verb, target, name: name.map(Name::from) };
+        match &self.rights {
+            Rights::Token(grant) => Ok(grant.allows(&permission)),
+            Rights::Cluster(cluster, identity) => Ok(cluster.allows(identity, permission).await?),
+        }
+    }
+
+    /// Refuses what needs a right to things of the platform, in words that do not tell whether they exist.
+    async fn check(&self, verb: Verb, target: Target, name: Option<&str>) -> Result<(), ApiError> {
+        if self.may(verb, target, name).await? {
+            return Ok(());
+        }
+        Err(ApiError::Forbidden(match &self.rights {
+            Rights::Token(grant) => {
+                format!("this needs the role Admin; {} has {}", self.name, grant.role.as_str())
+            }
+            Rights::Cluster(..) => {
+                let right = right(verb, target);
+                format!("this needs the right to {right}, which {} does not have", self.name)
+            }
+        }))
+    }
+
+    /// Refuses kinds that are none of the caller's business, whatever records there are. `name`: to read the one.
+    pub(super) async fn check_kind(&self, kind: Kind, name: Option<&str>) -> Result<(), ApiError> {
+        match kind {
+            Kind::Registry | Kind::Workspace => Ok(()),
+            Kind::RegistrySpace | Kind::PullPolicy => {
+                let verb = if name.is_some() { Verb::Get } else { Verb::List };
+                self.check(verb, Target::of(kind), name).await
             }
         }
-        Ok(Self(known))
     }
 
-    /// Who holds the bearer token of a request.
-    ///
-    /// Found by its digest: how long that takes tells nothing of a stored token, since nobody can choose the
-    /// digest of a guess.
-    ///
-    /// # Errors
-    /// `Unauthenticated` for a missing, malformed, repeated or unknown one alike.
-    pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, ApiError> {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(ApiError::Unauthenticated);
-        };
-        let token = value.to_str().ok().and_then(|v| v.split_once(' '));
-        let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, t)| t.trim());
-        let presented = digest(&SHA256, token.ok_or(ApiError::Unauthenticated)?.as_bytes());
-        self.0.get(presented.as_ref()).cloned().ok_or(ApiError::Unauthenticated)
+    /// Whether the caller may know that the record exists.
+    pub(super) async fn may_see(&self, name: &str, record: &Record) -> Result<bool, ApiError> {
+        let (target, name) = target_of(name, record);
+        self.may(Verb::Get, target, Some(name)).await
     }
 
-    /// Number of tokens.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// Asks for a record that is not there what would be asked were it there, so that neither the answer nor the
+    /// time to it tells the two apart.
+    pub(super) async fn look_for_nothing(&self, kind: Kind, name: &str) -> Result<(), ApiError> {
+        self.may(Verb::Get, Target::of(kind), Some(name)).await.map(drop)
     }
 
-    /// Whether nobody can call.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether the caller sees every record of a kind.
+    pub(super) async fn sees_all(&self, kind: Kind) -> Result<bool, ApiError> {
+        Ok(self.may(Verb::List, Target::of(kind), None).await?
+            && (kind != Kind::Registry || self.may(Verb::List, Target::WorkspaceRegistries, None).await?))
+    }
+
+    /// Which of some records the caller may know of, in their order.
+    pub(super) async fn sees(&self, records: &[(Name, Record)]) -> Result<Vec<bool>, ApiError> {
+        let targets: Vec<(Target, Name)> = records
+            .iter()
+            .map(|(name, record)| target_of(name, record))
+            .map(|(target, name)| (target, name.into()))
+            .collect();
+        let questions: BTreeSet<_> = targets.iter().cloned().collect();
+        let asked = stream::iter(questions).map(|(target, name)| async move {
+            // Without a name first: for everybody who sees many, one question answers for them all.
+            let sees =
+                self.may(Verb::Get, target, None).await? || self.may(Verb::Get, target, Some(&name)).await?;
+            Ok::<_, ApiError>(((target, name), sees))
+        });
+        let seen: BTreeMap<_, _> = asked.buffered(QUESTIONS).try_collect().await?;
+        Ok(targets.iter().map(|wanted| seen.get(wanted) == Some(&true)).collect())
+    }
+
+    /// Refuses to write a kind of record at all, whatever records there are. Whose a registry is decides later.
+    pub(super) async fn check_write_kind(
+        &self,
+        kind: Kind,
+        verb: Verb,
+        name: Option<&str>,
+    ) -> Result<(), ApiError> {
+        match &self.rights {
+            Rights::Token(grant) if kind == Kind::Registry && grant.writes_registries() => Ok(()),
+            Rights::Cluster(..) if kind == Kind::Registry => Ok(()),
+            _ => self.check(verb, Target::of(kind), name).await,
+        }
+    }
+
+    /// Refuses to write a record: a workspace's registries are its admins', all else is the platform's. The words are
+    /// the same whether or not the workspace that `record` names exists.
+    pub(super) async fn check_write(&self, verb: Verb, name: &str, record: &Record) -> Result<(), ApiError> {
+        let (target, name) = target_of(name, record);
+        // What is not there yet has no name that a role could give.
+        let name = (verb != Verb::Create || target == Target::WorkspaceRegistries).then_some(name);
+        if self.may(verb, target, name).await? {
+            return Ok(());
+        }
+        Err(ApiError::Forbidden(
+            "a WorkspaceAdmin integrates registries for its own workspaces only; set spec.workspace to one of them"
+                .to_owned(),
+        ))
+    }
+
+    /// Refuses to hand a record to another owner, which only an Admin does.
+    pub(super) async fn check_move(&self, name: &str, from: &Record, to: &Record) -> Result<(), ApiError> {
+        if same_owner(name, from, to)
+            || (self.may(Verb::Update, Target::Registries, None).await?
+                && self.may(Verb::Update, Target::WorkspaceRegistries, None).await?)
+        {
+            return Ok(());
+        }
+        Err(ApiError::Forbidden("only an Admin changes which workspace a registry belongs to".to_owned()))
+    }
+
+    /// Refuses to bind and unbind a space.
+    pub(super) async fn check_bind(&self, space: &str) -> Result<(), ApiError> {
+        self.check(Verb::Update, Target::Spaces, Some(space)).await
+    }
+
+    /// Refuses namespaces outside of the caller's workspaces, in the same words whether or not they exist.
+    pub(super) async fn check_namespace(&self, workspace: Option<&str>) -> Result<(), ApiError> {
+        if self.may(Verb::Get, Target::Workspaces, workspace).await? {
+            return Ok(());
+        }
+        Err(ApiError::Forbidden("the namespace is in none of this token's workspaces".to_owned()))
+    }
+
+    /// Refuses to show the pull secret of a namespace of `workspace`; its passwords are a right of their own.
+    pub(super) async fn check_pull_secret(
+        &self,
+        workspace: Option<&str>,
+        reveal: bool,
+    ) -> Result<(), ApiError> {
+        self.check(Verb::Get, Target::Workspaces, None).await?;
+        if !reveal || self.may(Verb::Get, Target::PullSecrets, workspace).await? {
+            return Ok(());
+        }
+        Err(ApiError::Forbidden(match &self.rights {
+            Rights::Token(_) => {
+                "this token has no right to see passwords (reveal: true in the tokens file)".to_owned()
+            }
+            Rights::Cluster(..) => {
+                format!("to see passwords needs the right to {}", right(Verb::Get, Target::PullSecrets))
+            }
+        }))
     }
 }
 
-/// serde's message, unless it quotes a value: a token may have been written where its digest belongs.
-fn wrong_type(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    if message.starts_with("invalid") { "this has the wrong type".to_owned() } else { message }
-}
-
-fn caller(token: Token) -> Result<Caller, (&'static str, String)> {
-    let Token { name, role, workspaces, reveal, .. } = token;
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(("name", "give it a name, by which the audit log calls it".to_owned()));
+fn right(verb: Verb, target: Target) -> String {
+    match target.resource() {
+        (resource, None) => format!("{} {resource}.pullgate.io", verb.as_str()),
+        (resource, Some(part)) => format!("{} {resource}/{part} of pullgate.io", verb.as_str()),
     }
-    if role == Role::Admin && !workspaces.is_empty() {
-        return Err(("workspaces", "an Admin is not limited to workspaces; leave them out".to_owned()));
-    }
-    if role != Role::Admin && workspaces.is_empty() {
-        return Err(("workspaces", format!("role {} needs at least one workspace", role.as_str())));
-    }
-    if reveal && role != Role::Admin {
-        return Err(("reveal", "only an Admin's token may reveal passwords".to_owned()));
-    }
-    Ok(Caller { name, role, workspaces, reveal })
-}
-
-fn read_digest(hex: &str) -> Option<[u8; SHA256_OUTPUT_LEN]> {
-    let digits: Vec<u8> =
-        hex.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, d| byte << 4 | d)).collect();
-    if digits.len() == 2 * SHA256_OUTPUT_LEN { bytes.try_into().ok() } else { None }
 }
 
 /// The workspace that a record belongs to; `None`: the platform.
@@ -179,71 +314,16 @@ fn workspace_of<'r>(name: &'r str, record: &'r Record) -> Option<&'r str> {
     }
 }
 
-impl Caller {
-    /// Whether the caller is a platform admin.
-    pub fn is_admin(&self) -> bool {
-        self.role == Role::Admin
-    }
-
-    /// Whether the caller is an Admin or holds a role in `workspace`.
-    pub fn reaches(&self, workspace: Option<&str>) -> bool {
-        self.is_admin() || workspace.is_some_and(|w| self.workspaces.iter().any(|own| own == w))
-    }
-
-    /// Whether the caller may know that the record exists.
-    pub(super) fn may_see(&self, name: &str, record: &Record) -> bool {
-        self.reaches(workspace_of(name, record))
-    }
-
-    /// Refuses kinds that are none of the caller's business, whatever records there are.
-    pub(super) fn check_kind(&self, kind: Kind) -> Result<(), ApiError> {
-        match kind {
-            Kind::Registry | Kind::Workspace => Ok(()),
-            Kind::RegistrySpace | Kind::PullPolicy => self.check_admin(),
-        }
-    }
-
-    /// Refuses everybody but Admins.
-    pub(super) fn check_admin(&self) -> Result<(), ApiError> {
-        if self.is_admin() {
-            return Ok(());
-        }
-        Err(ApiError::Forbidden(format!(
-            "this needs the role Admin; {} has {}",
-            self.name,
-            self.role.as_str()
-        )))
-    }
-
-    /// Refuses to write a kind of record at all, whatever records there are.
-    pub(super) fn check_write_kind(&self, kind: Kind) -> Result<(), ApiError> {
-        if kind == Kind::Registry && self.role == Role::WorkspaceAdmin { Ok(()) } else { self.check_admin() }
-    }
-
-    /// Refuses to write a record: everything is an Admin's, a workspace's registries are its admins'
-    /// too. The words are the same whether or not the workspace that `record` names exists.
-    pub(super) fn check_write(&self, name: &str, record: &Record) -> Result<(), ApiError> {
-        if self.is_admin() {
-            return Ok(());
-        }
-        if matches!(record, Record::Registry(_))
-            && self.role == Role::WorkspaceAdmin
-            && self.may_see(name, record)
-        {
-            return Ok(());
-        }
-        Err(ApiError::Forbidden(
-            "a WorkspaceAdmin integrates registries for its own workspaces only; set spec.workspace to one of them"
-                .to_owned(),
-        ))
-    }
-
-    /// Refuses to hand a record to another owner, which only an Admin does.
-    pub(super) fn check_move(&self, name: &str, from: &Record, to: &Record) -> Result<(), ApiError> {
-        if self.is_admin() || workspace_of(name, from) == workspace_of(name, to) {
-            return Ok(());
-        }
-        Err(ApiError::Forbidden("only an Admin changes which workspace a registry belongs to".to_owned()))
+/// What a right to a record is about.
+fn target_of<'r>(name: &'r str, record: &'r Record) -> (Target, &'r str) {
+    match record {
+        Record::Registry(_) => match workspace_of(name, record) {
+            Some(workspace) => (Target::WorkspaceRegistries, workspace),
+            None => (Target::Registries, name),
+        },
+        Record::Space(_) => (Target::Spaces, name),
+        Record::Workspace(_) => (Target::Workspaces, name),
+        Record::PullPolicy(_) => (Target::Policies, name),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) async fn unbind(call: Call) -> Answer {
 }
 
 async fn change(call: Call, wanted: bool) -> Answer {
-    call.caller.check_admin()?;
+    call.caller.check_bind(call.param("name")).await?;
     call.query(&[])?;
     let (space, workspace) = (call.param("name"), call.param("workspace"));
     let kind = Kind::RegistrySpace;

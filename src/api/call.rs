@@ -115,7 +115,7 @@ where
     F: Future<Output = Answer> + Send + 'static,
 {
     let (parts, body) = request.into_parts();
-    let caller = state.tokens.load().authenticate(&parts.headers);
+    let caller = state.authority.authenticate(&parts.headers).await;
     let Ok(params) = params else {
         return ApiError::parameter("path", "this is not UTF-8").into_response();
     };

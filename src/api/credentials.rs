@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::auth::same_owner;
+use super::auth::{Verb, same_owner};
 use super::call::{Answer, Call};
 use super::error::ApiError;
 use super::manifest::{IfMatch, respond_empty};
@@ -156,7 +156,7 @@ fn set_reference(document: &mut Document, reference: Option<Value>) {
 
 /// Stores the credential of a registry that is there.
 pub(super) async fn store(mut call: Call) -> Answer {
-    call.caller.check_write_kind(Kind::Registry)?;
+    call.caller.check_write_kind(Kind::Registry, Verb::Update, Some(call.param("name"))).await?;
     call.query(&[])?;
     let input = read("", &call.json().await?).map_err(ApiError::Invalid)?;
     change(call, |document, registry| {
@@ -174,7 +174,7 @@ pub(super) async fn store(mut call: Call) -> Answer {
 
 /// Forgets the credential of a registry; one that is not there is no fault.
 pub(super) async fn forget(call: Call) -> Answer {
-    call.caller.check_write_kind(Kind::Registry)?;
+    call.caller.check_write_kind(Kind::Registry, Verb::Update, Some(call.param("name"))).await?;
     call.query(&[])?;
     change(call, |document, _| {
         let stored = has_reference(document);
@@ -193,7 +193,7 @@ async fn change(call: Call, edit: impl FnOnce(&mut Document, Option<&Registry>) 
     let if_match = IfMatch::read(&call.headers)?;
     let mut writer = call.state.writer().await?;
     let (current, record) = visible(writer.store(), &call.caller, Kind::Registry, name).await?;
-    call.caller.check_write(name, &record)?;
+    call.caller.check_write(Verb::Update, name, &record).await?;
     if_match.map_or(Ok(()), |m| m.check(&current.version))?;
     let registry = match &record {
         Record::Registry(entry) => entry.valid(),

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::cluster::Unanswered;
 use crate::domain::record::{Kind, Problem};
 use crate::store::{StoreError, rules};
 
@@ -46,6 +47,9 @@ pub enum ApiError {
     /// The text is for the log alone.
     #[error("the store is not available")]
     Unavailable(String),
+    /// Who calls, or what they may do, could not be asked. The text is for the log alone.
+    #[error("the cluster cannot be asked who calls and what they may do; try again")]
+    Unanswered(String),
     #[error("the server failed; its log says why")]
     Internal(String),
 }
@@ -117,9 +121,17 @@ impl ApiError {
                 (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "If-Match is needed")
             }
             Self::Changed => (StatusCode::PRECONDITION_FAILED, "changed", "Changed in the meantime"),
-            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
+            Self::Unavailable(_) | Self::Unanswered(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available")
+            }
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Server error"),
         }
+    }
+}
+
+impl From<Unanswered> for ApiError {
+    fn from(Unanswered(inside): Unanswered) -> Self {
+        Self::Unanswered(inside)
     }
 }
 
@@ -138,7 +150,7 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if let Self::Unavailable(inside) | Self::Internal(inside) = &self {
+        if let Self::Unavailable(inside) | Self::Unanswered(inside) | Self::Internal(inside) = &self {
             tracing::error!(error = inside.as_str(), "a request of the management API failed");
         }
         let (status, slug, title) = self.kind();

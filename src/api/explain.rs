@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::call::{Answer, Call, typed};
 use super::error::ApiError;
-use super::namespaces::{check_namespace, check_namespace_name};
+use super::namespaces::check_namespace_name;
 use crate::domain::decision::{Request, decide};
 use crate::domain::image::ImageRef;
 use crate::domain::record::Mode;
@@ -76,7 +76,7 @@ pub(super) async fn explain(mut call: Call) -> Answer {
     let ExplainRequest { namespace, images } = typed(call.json().await?)?;
     let snapshot = call.state.snapshot.load_full();
     let scope = snapshot.scope(&namespace);
-    check_namespace(&call.caller, &scope)?;
+    call.caller.check_namespace(scope.workspace()).await?;
     check_namespace_name(&namespace).map_err(|message| ApiError::invalid("namespace", message))?;
     if !(1..=IMAGES_MAX).contains(&images.len()) {
         return Err(ApiError::invalid("images", format!("name 1 to {IMAGES_MAX} images")));

@@ -1,13 +1,13 @@
 //! The management API: registries, spaces, workspaces and policies, who may pull what, and why.
 //!
 //! Owns the wire form, the roles and the order of writes. It decides nothing (that is [`crate::domain`]), stores
-//! nothing itself ([`RecordStore`]) and never shows a password, but for pull secrets to whom the tokens file
-//! grants it.
+//! nothing itself ([`RecordStore`]) and never shows a password, but for pull secrets to whom it is granted.
 
 mod audit;
 pub mod auth;
 mod bindings;
 mod call;
+pub mod cluster;
 mod credentials;
 pub mod error;
 mod explain;
@@ -17,6 +17,7 @@ mod namespaces;
 pub mod page;
 mod resources;
 mod routes;
+pub mod tokens;
 pub mod tokens_file;
 mod writer;
 
@@ -35,7 +36,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::schema::Type;
 
-use auth::Tokens;
+use auth::Authority;
 use error::ApiError;
 use explain::{ExplainAnswer, ExplainRequest};
 use manifest::{Incoming, Manifest};
@@ -57,20 +58,20 @@ pub struct ApiState {
     records: Arc<ArcSwap<Records>>,
     /// The snapshot that the webhooks decide with.
     snapshot: Arc<ArcSwap<Snapshot>>,
-    tokens: Arc<ArcSwap<Tokens>>,
+    authority: Authority,
     /// Writes go one after the other. Reads take no lock.
     view: Mutex<View>,
 }
 
 impl ApiState {
-    /// `records` and `snapshot` are published by the index, `tokens` by whoever watches the tokens file.
+    /// `records` and `snapshot` are published by the index.
     pub fn new(
         store: Arc<dyn RecordStore>,
         records: Arc<ArcSwap<Records>>,
         snapshot: Arc<ArcSwap<Snapshot>>,
-        tokens: Arc<ArcSwap<Tokens>>,
+        authority: Authority,
     ) -> Self {
-        Self { store, records, snapshot, tokens, view: Mutex::default() }
+        Self { store, records, snapshot, authority, view: Mutex::default() }
     }
 }
 
@@ -243,7 +244,7 @@ fn questions(routes: Routes) -> Routes {
                 "The pull secret that a namespace should have",
             )
             .tag("namespaces")
-            .query("reveal", Type::Boolean, "Show the passwords, to whom the tokens file grants it. Audited.")
+            .query("reveal", Type::Boolean, "Show the passwords, to whom it is granted. Audited.")
             .answers(StatusCode::OK, Shape::of::<PullSecret>(), "Its entries", &[]),
             namespaces::pull_secret,
         )

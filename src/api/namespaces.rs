@@ -13,7 +13,6 @@ use super::call::{Answer, Call};
 use super::error::ApiError;
 use crate::domain::pull_secret::{CredentialId, PULL_SECRET};
 use crate::domain::record::{Mode, Visibility};
-use crate::domain::snapshot::Scope;
 use crate::pull_secret::{DockerConfig, LookedUp, Resolved};
 
 /// The pull secret that a namespace should have.
@@ -88,14 +87,6 @@ pub struct RegistryAccess {
     images: Vec<String>,
 }
 
-/// Refuses namespaces outside of the caller's workspaces, in the same words whether or not they exist.
-pub(super) fn check_namespace(caller: &Caller, scope: &Scope<'_>) -> Result<(), ApiError> {
-    if caller.reaches(scope.workspace()) {
-        return Ok(());
-    }
-    Err(ApiError::Forbidden("the namespace is in none of this token's workspaces".to_owned()))
-}
-
 /// Refuses what cannot be a namespace's name (RFC 1123 label).
 pub(super) fn check_namespace_name(name: &str) -> Result<(), &'static str> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -111,7 +102,7 @@ pub(super) async fn access(call: Call) -> Answer {
     let namespace = call.param("namespace");
     let snapshot = call.state.snapshot.load_full();
     let scope = snapshot.scope(namespace);
-    check_namespace(&call.caller, &scope)?;
+    call.caller.check_namespace(scope.workspace()).await?;
     check_namespace_name(namespace).map_err(|message| ApiError::parameter("namespace", message))?;
     let spaces = scope.bound_spaces().into_iter().map(|space| SpaceAccess {
         registry: space.registry.into(),
@@ -150,14 +141,10 @@ async fn pull_secret_of(
     namespace: &str,
     reveal: bool,
 ) -> Result<PullSecret, ApiError> {
-    caller.check_admin()?;
-    if reveal && !caller.reveal {
-        let message = "this token has no right to see passwords (reveal: true in the tokens file)";
-        return Err(ApiError::Forbidden(message.to_owned()));
-    }
-    check_namespace_name(namespace).map_err(|message| ApiError::parameter("namespace", message))?;
     let snapshot = state.snapshot.load_full();
     let scope = snapshot.scope(namespace);
+    caller.check_pull_secret(scope.workspace(), reveal).await?;
+    check_namespace_name(namespace).map_err(|message| ApiError::parameter("namespace", message))?;
     let records = state.records.load_full();
     let mut credentials = LookedUp::default();
     let entries = credentials.resolve(state.store.as_ref(), &records, scope.pull_entries()).await?;

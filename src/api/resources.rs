@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::audit::{self, Act};
-use super::auth::Caller;
+use super::auth::{Caller, Verb};
 use super::call::{Answer, Call};
 use super::credentials;
 use super::error::ApiError;
@@ -37,14 +37,14 @@ pub(super) const RESOURCES: [Resource; 4] = [
 ];
 
 pub(super) async fn list(kind: Kind, call: Call) -> Answer {
-    call.caller.check_kind(kind)?;
+    call.caller.check_kind(kind, None).await?;
     let window = Window::read(kind, &call.query(&Window::PARAMETERS)?)?;
     let List { items, next } = window.fetch(&call.state, kind, &call.caller).await?;
     Ok(Json(List { items: items.into_iter().map(Manifest::from).collect(), next }).into_response())
 }
 
 pub(super) async fn read(kind: Kind, call: Call) -> Answer {
-    call.caller.check_kind(kind)?;
+    call.caller.check_kind(kind, Some(call.param("name"))).await?;
     call.query(&[])?;
     let (document, _) = visible(call.state.store.as_ref(), &call.caller, kind, call.param("name")).await?;
     respond(StatusCode::OK, document)
@@ -52,7 +52,7 @@ pub(super) async fn read(kind: Kind, call: Call) -> Answer {
 
 pub(super) async fn create(resource: Resource, mut call: Call) -> Answer {
     let kind = resource.kind;
-    call.caller.check_write_kind(kind)?;
+    call.caller.check_write_kind(kind, Verb::Create, None).await?;
     call.query(&[])?;
     let draft = Draft::read(kind, call.json().await?, None)?;
     let name = match draft.name {
@@ -63,7 +63,7 @@ pub(super) async fn create(resource: Resource, mut call: Call) -> Answer {
     call.is_about(&name);
     let created = Timestamp::now().as_second();
     let mut document = Document { created, ..Document::new(kind, name.as_str(), draft.spec) };
-    call.caller.check_write(&name, &convert::record(&document))?;
+    call.caller.check_write(Verb::Create, &name, &convert::record(&document)).await?;
     let mut writer = call.state.writer().await?;
     let change = credential_change(&writer, None, &mut document, draft.credential).await?;
     check_beside(&writer, &document)?;
@@ -76,7 +76,7 @@ pub(super) async fn create(resource: Resource, mut call: Call) -> Answer {
 }
 
 pub(super) async fn replace(kind: Kind, mut call: Call) -> Answer {
-    call.caller.check_write_kind(kind)?;
+    call.caller.check_write_kind(kind, Verb::Update, Some(call.param("name"))).await?;
     call.query(&[])?;
     let if_match = IfMatch::required(&call.headers)?;
     let name = call.param("name").to_owned();
@@ -84,10 +84,10 @@ pub(super) async fn replace(kind: Kind, mut call: Call) -> Answer {
     let mut writer = call.state.writer().await?;
     let (current, old) = visible(writer.store(), &call.caller, kind, &name).await?;
     if_match.check(&current.version)?;
-    call.caller.check_write(&name, &old)?;
+    call.caller.check_write(Verb::Update, &name, &old).await?;
     // Without the status, which is not the client's fault where it cannot be read.
     let mut document = Document { spec: draft.spec, status: Value::Null, ..current.clone() };
-    call.caller.check_move(&name, &old, &convert::record(&document))?;
+    call.caller.check_move(&name, &old, &convert::record(&document)).await?;
     let change = credential_change(&writer, Some((&current, &old)), &mut document, draft.credential).await?;
     check_beside(&writer, &document)?;
     document.status = status_beside(&current, &old, &document);
@@ -96,7 +96,7 @@ pub(super) async fn replace(kind: Kind, mut call: Call) -> Answer {
 }
 
 pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
-    call.caller.check_write_kind(kind)?;
+    call.caller.check_write_kind(kind, Verb::Delete, Some(call.param("name"))).await?;
     let force =
         if kind == Kind::Registry { call.switch("force")? } else { call.query(&[]).map(|_| false)? };
     let if_match = IfMatch::required(&call.headers)?;
@@ -104,7 +104,7 @@ pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
     let mut writer = call.state.writer().await?;
     let (current, old) = visible(writer.store(), &call.caller, kind, name).await?;
     if_match.check(&current.version)?;
-    call.caller.check_write(name, &old)?;
+    call.caller.check_write(Verb::Delete, name, &old).await?;
     let problems = removal_conflicts(writer.records(), kind, name);
     if !problems.is_empty() && !force {
         return Err(ApiError::Conflict(problems));
@@ -143,9 +143,16 @@ pub(super) async fn visible(
     kind: Kind,
     name: &str,
 ) -> Result<(Document, Record), ApiError> {
-    let document = store.get(kind, name).await?.ok_or_else(|| ApiError::absent(kind, name))?;
+    let Some(document) = store.get(kind, name).await? else {
+        caller.look_for_nothing(kind, name).await?;
+        return Err(ApiError::absent(kind, name));
+    };
     let record = convert::record(&document);
-    if caller.may_see(name, &record) { Ok((document, record)) } else { Err(ApiError::absent(kind, name)) }
+    if caller.may_see(name, &record).await? {
+        Ok((document, record))
+    } else {
+        Err(ApiError::absent(kind, name))
+    }
 }
 
 /// Refuses a record that is invalid, or that what is recorded beside it rules out.

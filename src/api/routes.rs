@@ -234,7 +234,7 @@ impl Routes {
 
     pub fn into_document(mut self) -> OpenApi {
         let mut scheme = Http::new(HttpAuthScheme::Bearer);
-        scheme.description = Some("A token of the tokens file.".to_owned());
+        scheme.description = Some("A token of the tokens file, or of a user of the cluster.".to_owned());
         self.components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
         let mut info = Info::new("pullgate", env!("CARGO_PKG_VERSION"));
         info.description = Some(env!("CARGO_PKG_DESCRIPTION").to_owned());

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 
-use super::auth::{Tokens, TokensError};
+use super::tokens::{Tokens, TokensError};
 
 /// Why there are no tokens to serve the API with.
 #[derive(Debug, thiserror::Error)]

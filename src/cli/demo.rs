@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, serve};
 use crate::app::App;
-use crate::config::{Config, StoreSource};
+use crate::config::{CallerSource, Config, StoreSource};
 use crate::domain::record::Kind;
 use crate::domain::snapshot::Settings;
 use crate::store::{CredentialChange, Document, Precondition};
@@ -51,7 +51,7 @@ async fn serve_samples(directory: &Path) -> anyhow::Result<()> {
         api: free,
         metrics: free,
         certificate: CertificateSource::SelfSigned { dir: directory.join("data/tls"), names },
-        tokens: None,
+        callers: CallerSource::Tokens(None),
         store: StoreSource::embedded(&directory.join("data"), None),
         settings: Settings { exempt_namespaces: vec!["kube-system".into()], public_max_age: None },
         settle: Duration::ZERO,

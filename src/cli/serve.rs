@@ -23,7 +23,7 @@ pub struct Arguments {
 
 impl Arguments {
     pub fn run(self) -> anyhow::Result<Outcome> {
-        let config = Config::from(self.serve);
+        let config = Config::try_from(self.serve)?;
         start_log(&config.log, config.log_json)?;
         let runtime = tokio::runtime::Runtime::new()?;
         let outcome = runtime.block_on(async {

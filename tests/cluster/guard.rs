@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::control_plane::{WEBHOOKS, install, record, records, turn, uninstall};
 use crate::support::server::{READY_WITHIN, Server};
 
-async fn register(client: &Client, server: &Server) {
+async fn register(client: &Client, server: &Server, ca: &str) {
     let configuration = json!({
         "metadata": {"name": WEBHOOKS},
         "webhooks": [{
@@ -22,7 +22,7 @@ async fn register(client: &Client, server: &Server) {
             "admissionReviewVersions": ["v1"],
             "sideEffects": "None",
             "failurePolicy": "Fail",
-            "clientConfig": {"url": format!("{}/guard", server.webhooks), "caBundle": BASE64_STANDARD.encode(&server.ca)},
+            "clientConfig": {"url": format!("{}/guard", server.webhooks), "caBundle": BASE64_STANDARD.encode(ca)},
             "rules": [{
                 "apiGroups": ["pullgate.io"], "apiVersions": ["v1alpha1"], "resources": ["*", "*/status"],
                 "operations": ["CREATE", "UPDATE", "DELETE"], "scope": "Cluster",
@@ -74,7 +74,8 @@ async fn the_api_server_refuses_what_the_guard_denies() {
 
     // Written while pullgate was away.
     create(Kind::Registry, "odd", json!({"type": "Docker", "url": "ftp://odd"})).await.unwrap();
-    register(&client, &server).await;
+    let ca = std::fs::read_to_string(directory.path().join("data/tls/ca.crt")).unwrap();
+    register(&client, &server, &ca).await;
 
     // In one go, as `kubectl apply -f` does.
     for _ in 0..5 {

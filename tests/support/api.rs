@@ -8,7 +8,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use pullgate::api::auth::Tokens;
+use pullgate::api::auth::Authority;
+use pullgate::api::tokens::Tokens;
 use pullgate::api::{ApiState, router};
 use pullgate::metrics::Metrics;
 use serde_json::{Value, json};
@@ -102,11 +103,15 @@ impl Reply {
 
 impl Client {
     pub fn new() -> Self {
+        Self::with(Authority::Tokens(Arc::new(ArcSwap::from_pointee(tokens()))))
+    }
+
+    /// Asks `authority` who calls.
+    pub fn with(authority: Authority) -> Self {
         let store = Arc::new(MemoryStore::default());
         store.publish();
         let (records, snapshot) = (Arc::clone(&store.records), Arc::clone(&store.snapshot));
-        let tokens = Arc::new(ArcSwap::from_pointee(tokens()));
-        let state = ApiState::new(store.clone(), records, snapshot, tokens);
+        let state = ApiState::new(store.clone(), records, snapshot, authority);
         Self { store, router: router(state, Arc::new(Metrics::new().unwrap())), seen: Arc::default() }
     }
 
@@ -159,7 +164,16 @@ impl Client {
 
     /// Workspaces a (a-prod, a-test) and b (b-prod), Harbor corp with team-a bound to a, b's own Docker registry.
     pub async fn populated() -> Self {
-        let api = Self::new();
+        Self::new().populate().await
+    }
+
+    /// The same, where `authority` knows the callers.
+    pub async fn populated_with(authority: Authority) -> Self {
+        Self::with(authority).populate().await
+    }
+
+    async fn populate(self) -> Self {
+        let api = self;
         for (name, namespaces) in [("a", json!(["a-prod", "a-test"])), ("b", json!(["b-prod"]))] {
             let spec = json!({"namespaces": namespaces});
             api.post("root", "/workspaces", json!({"metadata": {"name": name}, "spec": spec})).await.is(201);

@@ -1,6 +1,6 @@
 //! A real `pullgate serve` in a directory of its own, ended with the test.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,8 +24,6 @@ pub struct Server {
     pub webhooks: String,
     pub api: String,
     pub metrics: String,
-    /// The CA of its certificate; PEM.
-    pub ca: String,
 }
 
 impl Server {
@@ -34,25 +32,30 @@ impl Server {
         Self::start_with(directory, &[], READY_WITHIN).await
     }
 
-    /// Starts one with further arguments, and another time to get ready.
+    /// Starts one with further arguments, and another time to get ready. Its log is in `directory/log`, and its own
+    /// files in `directory/data`. It knows the tokens file also where records are in a cluster, unless the arguments
+    /// say who else is to know the callers.
     pub async fn start_with(directory: &Path, arguments: &[&str], ready_within: Duration) -> Self {
         let tokens = directory.join("tokens.yaml");
         let entry =
             format!("tokens:\n- {{name: test, role: Admin, reveal: true, sha256: {}}}\n", sha256(TOKEN));
         std::fs::write(&tokens, entry).unwrap();
         let data = directory.join("data");
+        let by_file = vec!["--api-auth", "tokens", "--tokens", tokens.to_str().unwrap()];
         let any = "127.0.0.1:0";
         let mut process: Child = Command::new(pullgate(&[]).get_program())
             .args(["serve", "--log-json", "--settle", "0", "--webhook-addr", any, "--api-addr", any])
             .args(["--metrics-addr", any, "--data-dir"])
             .arg(&data)
-            .arg("--tokens")
-            .arg(&tokens)
             .args(arguments)
+            .args(if arguments.contains(&"--api-auth") { Vec::new() } else { by_file })
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut log = std::fs::File::create(directory.join("log")).unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap())
+            .lines()
+            .map(move |line| line.inspect(|line| writeln!(log, "{line}").unwrap()));
         let serving = loop {
             let line: Value = serde_json::from_str(&lines.next().expect("it ended").unwrap()).unwrap();
             if line["fields"]["message"] == "serving" {
@@ -69,7 +72,6 @@ impl Server {
             webhooks: format!("https://{}", address("webhooks")),
             api: format!("https://{}/api/v1", address("api")),
             metrics: format!("http://{}", address("metrics")),
-            ca,
         };
         let start = Instant::now();
         while !server

@@ -1,0 +1,385 @@
+//! Callers that the cluster knows: the same roles as with a tokens file, asked for sparingly and never guessed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::Request;
+use pullgate::api::auth::{Authority, Permission};
+use pullgate::api::cluster::{Cluster, Reviews, Unanswered, User};
+use serde_json::{Value, json};
+
+use crate::support::api::{Client, credential, harbor, owned};
+
+/// Rights as roles in the cluster give them: verbs, a resource, and names or all of them.
+type Rule = (&'static [&'static str], &'static str, &'static [&'static str]);
+
+const ALL: &[&str] = &["get", "list", "create", "update", "delete"];
+const READ: &[&str] = &["get", "list"];
+/// The user `root` may see passwords, as the one with the token of that name.
+const ROLES: [(&str, &[Rule]); 6] = [
+    (
+        "root",
+        &[
+            (ALL, "registries", &[]),
+            (ALL, "registryspaces", &[]),
+            (ALL, "workspaces", &[]),
+            (ALL, "pullpolicies", &[]),
+            (ALL, "workspaces/registries", &[]),
+            (&["get"], "workspaces/pullsecrets", &[]),
+        ],
+    ),
+    (
+        "admin",
+        &[
+            (ALL, "registries", &[]),
+            (ALL, "registryspaces", &[]),
+            (ALL, "workspaces", &[]),
+            (ALL, "pullpolicies", &[]),
+            (ALL, "workspaces/registries", &[]),
+        ],
+    ),
+    ("wa", &[(READ, "workspaces", &["a"]), (ALL, "workspaces/registries", &["a"])]),
+    ("wb", &[(READ, "workspaces", &["b"]), (ALL, "workspaces/registries", &["b"])]),
+    ("wab", &[(READ, "workspaces", &["a", "b"]), (ALL, "workspaces/registries", &["a", "b"])]),
+    ("va", &[(READ, "workspaces", &["a"]), (READ, "workspaces/registries", &["a"])]),
+];
+
+#[derive(Default)]
+struct Fake {
+    rules: Mutex<BTreeMap<String, Vec<Rule>>>,
+    broken: AtomicBool,
+    tokens_asked: AtomicUsize,
+    /// Every right that was asked about, as `VERB RESOURCE NAME`.
+    asked: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    fn answer<T>(&self, value: T) -> Result<T, Unanswered> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(Unanswered("connection to 10.96.0.1 refused".into()));
+        }
+        Ok(value)
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+struct Shared(Arc<Fake>);
+
+#[async_trait]
+impl Reviews for Shared {
+    async fn user(&self, token: &str) -> Result<Option<User>, Unanswered> {
+        self.0.tokens_asked.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let name =
+            token.strip_prefix("token-").filter(|name| self.0.rules.lock().unwrap().contains_key(*name));
+        self.0.answer(name.map(|name| User { name: name.into(), ..User::default() }))
+    }
+
+    async fn allows(&self, user: &User, permission: &Permission) -> Result<bool, Unanswered> {
+        let resource = match permission.target.resource() {
+            (resource, None) => resource.to_owned(),
+            (resource, Some(part)) => format!("{resource}/{part}"),
+        };
+        let (verb, name) = (permission.verb.as_str(), permission.name.as_deref());
+        self.0.asked.lock().unwrap().push(format!("{verb} {resource} {}", name.unwrap_or("*")));
+        let rules = self.0.rules.lock().unwrap().get(&user.name).cloned().unwrap_or_default();
+        let allows = |(verbs, of, names): &Rule| {
+            verbs.contains(&verb)
+                && *of == resource
+                && (names.is_empty() || name.is_some_and(|n| names.contains(&n)))
+        };
+        self.0.answer(rules.iter().any(allows))
+    }
+}
+
+const MEMORY: Duration = Duration::from_millis(300);
+
+fn cluster(memory: Duration) -> (Arc<Fake>, Authority) {
+    let fake = Arc::new(Fake::default());
+    let rules = ROLES.iter().map(|(name, rules)| ((*name).to_owned(), rules.to_vec()));
+    fake.rules.lock().unwrap().extend(rules);
+    let cluster = Cluster::remembering(memory, Shared(fake.clone()));
+    (fake, Authority::Cluster(Arc::new(cluster)))
+}
+
+async fn populated(memory: Duration) -> (Arc<Fake>, Client) {
+    let (fake, authority) = cluster(memory);
+    let api = Client::populated_with(authority).await;
+    fake.take();
+    (fake, api)
+}
+
+/// One request of each kind, and where it differs one to what is foreign and one to what is not there.
+fn requests() -> Vec<(&'static str, String, Option<Value>)> {
+    let mut all = Vec::new();
+    let mut add = |method, path: &str, body: Option<Value>| all.push((method, path.to_owned(), body));
+    for name in ["corp", "a-own", "b-quay", "absent-one"] {
+        add("GET", &format!("/registries/{name}"), None);
+        add("PUT", &format!("/registries/{name}/credential"), Some(credential()));
+        add("DELETE", &format!("/registries/{name}/credential"), None);
+    }
+    let mut moved = owned("a-own", "b", "https://a.example.com");
+    add("PUT", "/registries/a-own", Some(moved.clone()));
+    moved["spec"]["workspace"] = json!("a");
+    add("PUT", "/registries/a-own", Some(moved.clone()));
+    add("PUT", "/registries/b-quay", Some(owned("b-quay", "b", "https://quay.example.org")));
+    add("PUT", "/registries/corp", Some(harbor("corp", "harbor.example.com")));
+    for workspace in ["a", "b", "absent-one", ""] {
+        add("POST", "/registries", Some(owned("fresh", workspace, "https://fresh.example.com")));
+        add("DELETE", "/registries/fresh", None);
+    }
+    add("POST", "/registries", Some(harbor("second", "second.example.com")));
+    add("DELETE", "/registries/second", None);
+    for name in ["a", "b", "absent-one"] {
+        add("GET", &format!("/workspaces/{name}"), None);
+        add("PUT", &format!("/workspaces/{name}"), Some(json!({"spec": {"namespaces": []}})));
+        add("DELETE", &format!("/workspaces/{name}"), None);
+    }
+    add("POST", "/workspaces", Some(json!({"metadata": {"name": "c"}, "spec": {}})));
+    add("DELETE", "/workspaces/c", None);
+    for name in ["corp.team-a", "absent-one"] {
+        add("GET", &format!("/spaces/{name}"), None);
+        add("PUT", &format!("/spaces/{name}/bindings/b"), None);
+        add("DELETE", &format!("/spaces/{name}/bindings/b"), None);
+    }
+    add("POST", "/spaces", Some(json!({"spec": {"registry": "corp", "path": "fresh"}})));
+    add("DELETE", "/spaces/corp.fresh", None);
+    add("POST", "/policies", Some(json!({"metadata": {"name": "p"}, "spec": {}})));
+    add("GET", "/policies/p", None);
+    add("DELETE", "/policies/p", None);
+    for namespace in ["a-prod", "b-prod", "absent-one", "Not-a-name"] {
+        add("GET", &format!("/namespaces/{namespace}/access"), None);
+        add("GET", &format!("/namespaces/{namespace}/pull-secret"), None);
+        add("GET", &format!("/namespaces/{namespace}/pull-secret?reveal=true"), None);
+        add("POST", "/explain", Some(json!({"namespace": namespace, "images": ["nginx"]})));
+    }
+    for list in ["registries", "workspaces", "spaces", "policies"] {
+        add("GET", &format!("/{list}"), None);
+    }
+    all
+}
+
+#[tokio::test]
+async fn roles_of_the_cluster_mean_what_the_roles_of_the_tokens_file_mean() {
+    let (_, by_roles) = populated(MEMORY).await;
+    let by_tokens = Client::populated().await;
+    for api in [&by_roles, &by_tokens] {
+        api.post("wa", "/registries", owned("a-own", "a", "https://a.example.com")).await.is(201);
+    }
+    for (who, _) in ROLES {
+        for (method, path, body) in requests() {
+            let if_match = if method == "GET" { "" } else { "*" };
+            let one = by_roles.call(who, method, &path, if_match, body.as_ref()).await;
+            let other = by_tokens.call(who, method, &path, if_match, body.as_ref()).await;
+            // That somebody writes no registry at all is known of a token; a role may let them write one's.
+            let (status, theirs) = (one.status.as_u16(), other.status.as_u16());
+            let same = status == theirs || (who == "va" && (status, theirs) == (404, 403));
+            assert!(same, "{who} {method} {path}: {} against {}", one.text, other.text);
+            if theirs == 403 {
+                let words = one
+                    .text
+                    .replace(&format!("Registry named {}", path.split('/').nth(2).unwrap_or("-")), "");
+                assert!(!words.contains("absent-one"), "{}", one.text);
+            } else {
+                assert_eq!(one.text, other.text, "{who} {method} {path}");
+            }
+        }
+    }
+    assert_eq!(by_roles.store.dump(), by_tokens.store.dump());
+}
+
+#[tokio::test]
+async fn each_operation_needs_the_right_that_roles_name() {
+    for (method, path, body, asked) in [
+        ("GET", "/registries/corp", None, &["get registries corp"][..]),
+        ("GET", "/registries/b-quay", None, &["get workspaces/registries b"]),
+        ("GET", "/registries/absent-one", None, &["get registries absent-one"]),
+        ("POST", "/registries", Some(harbor("s", "s.example.com")), &["create registries *"]),
+        (
+            "POST",
+            "/registries",
+            Some(owned("o", "a", "https://o.example.com")),
+            &["create workspaces/registries a"],
+        ),
+        (
+            "PUT",
+            "/registries/b-quay/credential",
+            Some(credential()),
+            &["get workspaces/registries b", "update workspaces/registries b"],
+        ),
+        (
+            "DELETE",
+            "/registries/b-quay",
+            None,
+            &["get workspaces/registries b", "delete workspaces/registries b"],
+        ),
+        (
+            "POST",
+            "/workspaces",
+            Some(json!({"metadata": {"name": "c"}, "spec": {}})),
+            &["create workspaces *"],
+        ),
+        ("GET", "/workspaces/a", None, &["get workspaces a"]),
+        ("PUT", "/spaces/corp.team-a/bindings/b", None, &["update registryspaces corp.team-a"]),
+        ("DELETE", "/spaces/corp.team-a/bindings/b", None, &["update registryspaces corp.team-a"]),
+        ("GET", "/spaces", None, &["list registryspaces *"]),
+        ("GET", "/policies", None, &["list pullpolicies *"]),
+        ("GET", "/workspaces", None, &["list workspaces *"]),
+        ("GET", "/registries", None, &["list registries *", "list workspaces/registries *"]),
+        ("GET", "/namespaces/a-prod/access", None, &["get workspaces a"]),
+        ("GET", "/namespaces/absent-one/access", None, &["get workspaces *"]),
+        (
+            "POST",
+            "/explain",
+            Some(json!({"namespace": "b-prod", "images": ["nginx"]})),
+            &["get workspaces b"],
+        ),
+        ("GET", "/namespaces/a-prod/pull-secret", None, &["get workspaces *"]),
+        (
+            "GET",
+            "/namespaces/a-prod/pull-secret?reveal=true",
+            None,
+            &["get workspaces *", "get workspaces/pullsecrets a"],
+        ),
+    ] {
+        let (fake, api) = populated(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let reply =
+            api.call("root", method, path, if method == "GET" { "" } else { "*" }, body.as_ref()).await;
+        let absent = path.starts_with("/registries/absent");
+        assert_eq!(!reply.status.is_success(), absent, "{method} {path}: {}", reply.text);
+        let (mut found, mut known) = (Vec::new(), BTreeSet::new());
+        found.extend(fake.take().into_iter().filter(|right| known.insert(right.clone())));
+        assert!(asked.iter().all(|right| found.iter().any(|f| f == right)), "{method} {path}: {found:?}");
+        assert!(found.iter().all(|right| asked.contains(&right.as_str())), "{method} {path}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_asks_once_for_everything_and_then_once_a_workspace() {
+    let (fake, api) = populated(Duration::from_secs(60)).await;
+    for i in 0..20 {
+        let (who, workspace) = if i % 2 == 0 { ("wa", "a") } else { ("wb", "b") };
+        let url = format!("https://r{i}.example.net");
+        api.post(who, "/registries", owned(&format!("r{i}"), workspace, &url)).await.is(201);
+    }
+    fake.take();
+    let list = api.get("wab", "/registries").await.is(200).json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 21);
+    let mut asked = fake.take();
+    asked.sort();
+    assert_eq!(
+        asked,
+        [
+            "get registries *",
+            "get registries corp",
+            "get workspaces/registries *",
+            "get workspaces/registries a",
+            "get workspaces/registries b",
+            "list registries *",
+        ]
+    );
+    api.get("wab", "/registries").await.is(200);
+    assert!(fake.take().is_empty(), "it is remembered");
+}
+
+#[tokio::test]
+async fn answers_are_remembered_for_a_moment_and_no_longer() {
+    let (fake, api) = populated(MEMORY).await;
+    tokio::time::sleep(2 * MEMORY).await;
+    fake.tokens_asked.store(0, Ordering::SeqCst);
+    let many = (0..20).map(|_| api.get("wa", "/workspaces/a"));
+    for reply in futures::future::join_all(many).await {
+        reply.is(200);
+    }
+    assert_eq!(fake.tokens_asked.load(Ordering::SeqCst), 1, "one question, however many ask");
+    assert_eq!(fake.take(), ["get workspaces a"]);
+    // A role that is taken away, and one that is given.
+    fake.rules.lock().unwrap().insert("wa".into(), vec![(READ, "workspaces", &["b"])]);
+    tokio::time::sleep(2 * MEMORY).await;
+    api.get("wa", "/workspaces/a").await.is(404);
+    api.get("wa", "/workspaces/b").await.is(200);
+    // A token that is revoked, and one that is nobody's.
+    fake.rules.lock().unwrap().remove("wa");
+    tokio::time::sleep(2 * MEMORY).await;
+    fake.tokens_asked.store(0, Ordering::SeqCst);
+    for _ in 0..5 {
+        api.get("wa", "/workspaces/b").await.is(401);
+    }
+    assert_eq!(fake.tokens_asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn no_answer_is_neither_a_no_nor_remembered() {
+    let (fake, api) = populated(MEMORY).await;
+    tokio::time::sleep(2 * MEMORY).await;
+    let before = api.store.dump();
+    fake.broken.store(true, Ordering::SeqCst);
+    for (method, path) in [("GET", "/workspaces/a"), ("DELETE", "/workspaces/a"), ("GET", "/registries")] {
+        let reply = api.call("root", method, path, "*", None).await.is(503);
+        assert!(
+            reply.text.contains("the cluster cannot be asked") && !reply.text.contains("10.96"),
+            "{}",
+            reply.text
+        );
+    }
+    fake.broken.store(false, Ordering::SeqCst);
+    api.get("root", "/workspaces/a").await.is(200);
+    // The token is known, what it may do is not.
+    fake.broken.store(true, Ordering::SeqCst);
+    api.get("root", "/workspaces/b").await.is(503);
+    api.get("root", "/registries").await.is(503);
+    api.post("root", "/registries", harbor("s", "s.example.com")).await.is(503);
+    fake.broken.store(false, Ordering::SeqCst);
+    api.get("root", "/workspaces/b").await.is(200);
+    assert_eq!(api.store.dump(), before);
+}
+
+#[tokio::test]
+async fn whoever_has_no_token_of_the_cluster_is_not_asked_after() {
+    let (fake, api) = populated(MEMORY).await;
+    fake.tokens_asked.store(0, Ordering::SeqCst);
+    let send = async |values: &[&str]| {
+        let mut request = Request::get("/api/v1/workspaces");
+        for value in values {
+            request = request.header("authorization", *value);
+        }
+        api.send(request.body(Body::empty()).unwrap()).await
+    };
+    for values in
+        [&[][..], &["Bearer"], &["Bearer "], &["Basic token-root"], &["Bearer token-root", "Bearer token-wa"]]
+    {
+        let reply = send(values).await.is(401);
+        assert!(reply.header("www-authenticate").starts_with("Bearer"));
+    }
+    assert_eq!(fake.tokens_asked.load(Ordering::SeqCst), 0);
+    send(&["Bearer forged"]).await.is(401);
+    send(&["bearer token-root"]).await.is(200);
+}
+
+#[tokio::test]
+async fn the_audit_log_names_the_user_and_never_the_token() {
+    let log = crate::api_document::Log::default();
+    let guard = log.capture();
+    let (_, api) = populated(MEMORY).await;
+    api.post("va", "/registries", owned("x", "a", "https://x.example.com")).await.is(403);
+    api.post("forged", "/registries", json!({})).await.is(401);
+    drop(guard);
+    let text = log.text();
+    let has =
+        |parts: &[&str]| text.lines().any(|l| l.contains(" audit: ") && parts.iter().all(|p| l.contains(p)));
+    assert!(
+        has(&["who=\"root\" role=\"-\"", "action=\"create\"", "name=\"corp\"", "outcome=\"done\""]),
+        "{text}"
+    );
+    assert!(has(&["who=\"va\"", "name=\"x\"", "outcome=\"forbidden\""]), "{text}");
+    assert!(has(&["who=\"-\"", "outcome=\"unauthenticated\""]), "{text}");
+    assert!(!text.contains("token-"), "{text}");
+}
