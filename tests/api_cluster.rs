@@ -264,7 +264,7 @@ async fn each_operation_needs_the_right_that_roles_name() {
 
 #[tokio::test]
 async fn a_list_asks_once_for_everything_and_then_once_a_workspace() {
-    let (fake, api) = populated(Duration::from_secs(60)).await;
+    let (fake, api) = populated(Duration::from_mins(1)).await;
     for i in 0..20 {
         let (who, workspace) = if i % 2 == 0 { ("wa", "a") } else { ("wb", "b") };
         let url = format!("https://r{i}.example.net");
@@ -314,6 +314,16 @@ async fn answers_are_remembered_for_a_moment_and_no_longer() {
         api.get("wa", "/workspaces/b").await.is(401);
     }
     assert_eq!(fake.tokens_asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn names_that_nothing_has_are_not_remembered() {
+    let (fake, api) = populated(MEMORY).await;
+    let path = format!("/workspaces/{}", "x".repeat(254));
+    for _ in 0..2 {
+        api.get("wa", &path).await.is(404);
+    }
+    assert_eq!(fake.take().len(), 2);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::cli::run;
 use crate::support::server::Server;
 
 fn recorded() -> Value {
@@ -65,4 +66,22 @@ async fn prometheus_finds_nothing_to_complain_about() {
     let output = promtool.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn who_knows_the_callers_is_said_without_contradiction() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let refusal = |arguments: &[&str]| {
+        let run = run(&[&["serve", "--data-dir", data], arguments].concat());
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        run.stderr
+    };
+    for arguments in [&["--store", "kubernetes"][..], &["--api-auth", "kubernetes"]] {
+        let said = refusal(&[arguments, &["--tokens", "tokens.yaml"]].concat());
+        assert!(said.contains("--tokens tokens.yaml: no tokens file is read"), "{said}");
+    }
+    let said = refusal(&["--api-audience", "pullgate"]);
+    assert!(said.contains("--api-audience pullgate: a tokens file knows no audiences"), "{said}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing was made");
 }

@@ -9,6 +9,7 @@ mod store_contract;
 #[allow(dead_code)]
 mod support;
 
+mod api;
 mod control_plane;
 mod definitions;
 mod guard;
