@@ -251,7 +251,9 @@ impl TryFrom<ServeArgs> for Config {
 
 impl CallerSource {
     fn read(arguments: CallerArgs, store: Backend) -> Result<Self, ConfigError> {
-        let CallerArgs { api_auth, tokens, api_audience } = arguments;
+        let CallerArgs { api_auth, tokens, mut api_audience } = arguments;
+        // An empty variable of the environment is none.
+        api_audience.retain(|audience| !audience.is_empty());
         let api_auth = api_auth.unwrap_or(match store {
             Backend::Embedded => ApiAuth::Tokens,
             Backend::Kubernetes => ApiAuth::Kubernetes,

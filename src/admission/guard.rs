@@ -1,8 +1,9 @@
 //! The webhook that guards pullgate's own records: what the management API refuses, `kubectl` is refused too.
 //!
-//! Not on the way of any pod, so it reads whole objects. It judges by the records that the index published and asks
+//! Not on the way of any pod. It judges by the records that the index published and asks
 //! nobody; it never judges a status, which is the controllers' alone.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,17 +14,15 @@ use axum::body::Bytes;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::post_service;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
 use super::answer;
 use super::handlers::{Admission, Fault, time_out};
+use super::json::{JsonError, Reader};
 use super::judge::Unjudgeable;
-use super::review::{Operation, ReviewError, check_version, shown, text_of, uid_of};
+use super::review::{GroupVersionKind, Operation, ReviewError, check_version, shown, text_of, uid_of};
 use crate::domain::conflicts::removal_conflicts;
 use crate::domain::record::{Entry, Kind, Name, Problem, Record, Records, Registry};
 use crate::metrics::Webhook;
@@ -187,54 +186,35 @@ fn valid_registry(record: &Record) -> Option<&Registry> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default)]
 struct Envelope<'a> {
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    kind: String,
-    #[serde(borrow)]
+    kind: Option<Cow<'a, str>>,
+    api_version: Option<Cow<'a, str>>,
     request: Option<RecordReview<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default)]
 struct RecordReview<'a> {
-    uid: Option<String>,
+    uid: Option<Cow<'a, str>>,
     operation: Option<Operation>,
-    #[serde(default)]
-    kind: GroupVersionKind,
-    sub_resource: Option<String>,
-    /// As text: a hostile one takes many times its size once it is read.
-    #[serde(borrow)]
-    object: Option<&'a RawValue>,
-    #[serde(borrow)]
-    old_object: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct GroupVersionKind {
-    group: String,
-    version: String,
-    kind: String,
+    kind: Option<GroupVersionKind<'a>>,
+    sub_resource: Option<Cow<'a, str>>,
+    object: Option<Object<'a>>,
+    old_object: Option<Object<'a>>,
 }
 
 /// A record as the API server has it.
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Object<'a> {
-    metadata: Metadata,
-    #[serde(borrow)]
-    spec: Option<&'a RawValue>,
+    metadata: Option<Metadata<'a>>,
+    /// As text: a hostile one takes many times its size once it is read.
+    spec: Option<&'a str>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    #[serde(default)]
-    name: String,
-    deletion_timestamp: Option<IgnoredAny>,
+#[derive(Default)]
+struct Metadata<'a> {
+    name: Option<Cow<'a, str>>,
+    deletion_timestamp: Option<&'a str>,
 }
 
 /// The request's uid and its subject.
@@ -244,98 +224,133 @@ type Read = (String, Result<Subject, Unjudgeable>);
 fn parse(body: &[u8]) -> Result<Read, ReviewError> {
     let text = text_of(body)?;
     let fault = |message| ReviewError { uid: uid_of(text), message };
-    let envelope: Envelope<'_> = serde_json::from_str(text)
+    let envelope = Reader::whole(text, Envelope::read)
         .map_err(|e| fault(format!("the body is not an AdmissionReview: {}", shown(&e.to_string()))))?;
-    check_version(&envelope.api_version, &envelope.kind).map_err(fault)?;
+    let (api_version, kind) = (envelope.api_version.unwrap_or_default(), envelope.kind.unwrap_or_default());
+    check_version(&api_version, &kind).map_err(fault)?;
     let missing = |what: &'static str| move || fault(what.to_owned());
     let mut review = envelope.request.ok_or_else(missing("the AdmissionReview has no request"))?;
     let uid = review.uid.take().filter(|uid| !uid.is_empty());
-    let uid = uid.ok_or_else(missing("the request has no uid"))?;
+    let uid = uid.ok_or_else(missing("the request has no uid"))?.into_owned();
     let operation = review.operation.ok_or_else(missing("the request has no operation"))?;
-    Ok((uid, subject(operation, &review).map_err(Unjudgeable)))
+    Ok((uid, subject(operation, review).map_err(Unjudgeable)))
 }
 
-fn subject(operation: Operation, review: &RecordReview<'_>) -> Result<Subject, String> {
-    let kind = kind(&review.kind)?;
-    match review.sub_resource.as_deref() {
+impl<'a> Envelope<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
+        let mut envelope = Self::default();
+        reader.object(&mut |reader, name| match name {
+            "kind" => reader.once(&mut envelope.kind, Reader::string),
+            "apiVersion" => reader.once(&mut envelope.api_version, Reader::string),
+            "request" => reader.fill(&mut envelope.request, RecordReview::member),
+            _ => reader.skip(),
+        })?;
+        Ok(envelope)
+    }
+}
+
+impl<'a> RecordReview<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "uid" => reader.once(&mut self.uid, Reader::string),
+            "operation" => reader.once(&mut self.operation, Operation::read),
+            "kind" => reader.fill(&mut self.kind, GroupVersionKind::member),
+            "subResource" => reader.once(&mut self.sub_resource, Reader::string),
+            "object" => reader.fill(&mut self.object, Object::member),
+            "oldObject" => reader.fill(&mut self.old_object, Object::member),
+            _ => reader.skip(),
+        }
+    }
+}
+
+impl<'a> Metadata<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "name" => reader.once(&mut self.name, Reader::string),
+            "deletionTimestamp" => reader.once(&mut self.deletion_timestamp, Reader::raw),
+            _ => reader.skip(),
+        }
+    }
+}
+
+fn subject(operation: Operation, review: RecordReview<'_>) -> Result<Subject, String> {
+    let RecordReview { kind, sub_resource, object, old_object, .. } = review;
+    let kind = known_kind(kind.unwrap_or_default())?;
+    match sub_resource.as_deref() {
         None | Some("") => {}
         Some("status") => return Ok(Subject::Nothing),
         Some(other) => return Err(format!("pullgate does not know the subresource {}", shown(other))),
     }
-    let object = || read("object", review.object);
-    let old = || read("oldObject", review.old_object);
+    let object = object.ok_or("the request has no object");
+    let old = old_object.ok_or("the request has no oldObject");
     Ok(match operation {
-        Operation::Create => Subject::Created(object()?.document(kind)?),
+        Operation::Create => Subject::Created(object?.document(kind)?),
         Operation::Update => {
-            let (old, object) = (old()?, object()?);
+            let (old, object) = (old?, object?);
             // Finalizers and labels change on records that are invalid, and on those that are on their way out.
-            if object.metadata.deletion_timestamp.is_some() || object.same_spec(&old) {
+            if object.is_leaving() || object.same_spec(&old) {
                 return Ok(Subject::Nothing);
             }
             Subject::Changed { before: old.former(kind), after: object.document(kind)? }
         }
         Operation::Delete => {
-            let old = old()?;
-            if old.metadata.deletion_timestamp.is_some() {
-                return Ok(Subject::Nothing);
-            }
-            Subject::Removed(kind, old.metadata.name.into())
+            let old = old?;
+            if old.is_leaving() { Subject::Nothing } else { Subject::Removed(kind, old.name()) }
         }
         Operation::Connect => return Err("nobody connects to a record".to_owned()),
     })
 }
 
-fn kind(of: &GroupVersionKind) -> Result<Kind, String> {
-    let GroupVersionKind { group, version, kind } = of;
+fn known_kind(of: GroupVersionKind<'_>) -> Result<Kind, String> {
+    let [group, version, kind] = [of.group, of.version, of.kind].map(Option::unwrap_or_default);
     let known = Kind::ALL.into_iter().find(|known| known.as_str() == kind);
     known.filter(|_| group == GROUP && version == VERSION).ok_or_else(|| {
-        let found = format!("{}/{} {}", shown(group), shown(version), shown(kind));
+        let found = format!("{}/{} {}", shown(&group), shown(&version), shown(&kind));
         format!("pullgate does not know {found}; its records are of {GROUP}/{VERSION}")
     })
 }
 
-fn read<'a>(member: &str, text: Option<&'a RawValue>) -> Result<Object<'a>, String> {
-    let text = text.ok_or_else(|| format!("the request has no {member}"))?;
-    // serde would take a list for the members in their order.
-    if !text.get().starts_with('{') {
-        return Err(format!("the request's {member} is no record"));
+impl<'a> Object<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "metadata" => reader.fill(&mut self.metadata, Metadata::member),
+            "spec" => reader.once(&mut self.spec, Reader::raw),
+            _ => reader.skip(),
+        }
     }
-    serde_json::from_str(text.get())
-        .map_err(|error| format!("the request's {member} is no record: {}", shown(&error.to_string())))
-}
 
-impl Object<'_> {
+    fn name(&self) -> Name {
+        self.metadata.as_ref().and_then(|m| m.name.as_deref()).unwrap_or_default().into()
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|m| m.deletion_timestamp.is_some())
+    }
+
     /// Whether the spec is the other's. The API server writes equal ones alike.
     fn same_spec(&self, other: &Self) -> bool {
-        let (text, other_text) = (self.spec.map(RawValue::get), other.spec.map(RawValue::get));
-        text == other_text || self.spec().is_ok_and(|spec| other.spec().is_ok_and(|old| old == spec))
+        self.spec == other.spec || self.spec().is_ok_and(|spec| other.spec().is_ok_and(|old| old == spec))
     }
 
     /// `Null` where there is none.
     fn spec(&self) -> Result<Value, String> {
         let Some(spec) = self.spec else { return Ok(Value::Null) };
-        if spec.get().len() > SPEC_MAX {
+        if spec.len() > SPEC_MAX {
             return Err(format!(
                 "spec is over {} MiB, the most that a record may have",
                 SPEC_MAX / 1024 / 1024
             ));
         }
-        serde_json::from_str(spec.get()).map_err(|error| format!("spec: {}", shown(&error.to_string())))
+        Reader::whole(spec, Reader::value).map_err(|error| format!("spec: {}", shown(&error.to_string())))
     }
 
     /// The record without its status, which is not judged.
-    fn document(self, kind: Kind) -> Result<Document, String> {
-        let spec = self.spec()?;
-        Ok(document(kind, self.metadata.name, spec))
+    fn document(&self, kind: Kind) -> Result<Document, String> {
+        Ok(Document::new(kind, self.name(), self.spec()?))
     }
 
     /// The record as it was, whatever it was.
-    fn former(self, kind: Kind) -> Document {
-        let spec = self.spec().unwrap_or_default();
-        document(kind, self.metadata.name, spec)
+    fn former(&self, kind: Kind) -> Document {
+        Document::new(kind, self.name(), self.spec().unwrap_or_default())
     }
-}
-
-fn document(kind: Kind, name: String, spec: Value) -> Document {
-    Document::new(kind, name, spec)
 }

@@ -6,8 +6,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
-
 use super::images::Object;
 use super::json::{JsonError, Reader};
 
@@ -22,8 +20,7 @@ const UID_MAX: usize = 128;
 const NODES_GROUP: &str = "system:nodes";
 
 /// What the API server is about to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Create,
     Update,
@@ -183,7 +180,7 @@ impl<'a> Request<'a> {
 }
 
 impl Operation {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
         match &*reader.string()? {
             "CREATE" => Ok(Self::Create),
             "UPDATE" => Ok(Self::Update),
@@ -195,7 +192,7 @@ impl Operation {
 }
 
 impl<'a> GroupVersionKind<'a> {
-    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+    pub(super) fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
         match name {
             "group" => reader.once(&mut self.group, Reader::string),
             "version" => reader.once(&mut self.version, Reader::string),

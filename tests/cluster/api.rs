@@ -7,6 +7,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -18,7 +19,8 @@ use rustls::pki_types::PrivateSec1KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use crate::control_plane::{install, turn, uninstall};
+use crate::control_plane::{WEBHOOKS, install, turn, uninstall};
+use crate::guard::register;
 use crate::support::https_client::client as https;
 use crate::support::server::{READY_WITHIN, Server};
 
@@ -202,6 +204,9 @@ async fn tokens_and_roles_of_the_cluster_decide_who_may_do_what() {
     for file in ["tokens.json", "admin-token"] {
         assert!(!directory.path().join("data").join(file).exists(), "{file} was made");
     }
+    // What pullgate writes for them passes its own guard.
+    register(&client, &server, &std::fs::read_to_string(directory.path().join("data/tls/ca.crt")).unwrap())
+        .await;
     let mut calls = Calls::of(&server, directory.path());
     let admin = token(&client, "admin", &[]).await;
     let (wa, va) = (token(&client, "wa", &[]).await, token(&client, "va", &[]).await);
@@ -276,6 +281,13 @@ async fn tokens_and_roles_of_the_cluster_decide_who_may_do_what() {
     println!("a revoked binding was effective after {took:?}");
     Calls::is(calls.send(&wa, Method::DELETE, "/registries/a-own", None).await, 404);
     assert_eq!(calls.names(&admin, "/registries").await.len(), 3);
+
+    // A registry goes with its spaces, in one go.
+    Calls::is(calls.send(&admin, Method::DELETE, "/registries/corp", None).await, 409);
+    Calls::is(calls.send(&admin, Method::DELETE, "/registries/corp?force=true", None).await, 204);
+    assert!(secrets.get_opt("registry-corp").await.unwrap().is_none());
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    webhooks.delete(WEBHOOKS, &DeleteParams::default()).await.unwrap();
 
     let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
     assert!(log.contains(&format!("system:serviceaccount:{CALLERS}:wa")), "{log}");

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::control_plane::{WEBHOOKS, install, record, records, turn, uninstall};
 use crate::support::server::{READY_WITHIN, Server};
 
-async fn register(client: &Client, server: &Server, ca: &str) {
+/// Has the API server ask `server` about every record, until [`turn`] finds it.
+pub async fn register(client: &Client, server: &Server, ca: &str) {
     let configuration = json!({
         "metadata": {"name": WEBHOOKS},
         "webhooks": [{

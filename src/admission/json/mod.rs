@@ -13,6 +13,7 @@ use fearless_simd::Level;
 
 mod error;
 mod scan;
+mod value;
 
 pub use error::JsonError;
 use scan::{nested_length, short_run, string_run};
@@ -176,6 +177,17 @@ impl<'de> Reader<'de> {
             Some(b'-' | b'0'..=b'9') => self.skip_number(),
             _ => Err(self.expected("a value")),
         }
+    }
+
+    /// The text of one value of any kind, for somebody else to read: it is checked for balance only.
+    ///
+    /// # Errors
+    /// Those of [`Self::skip`].
+    pub fn raw(&mut self) -> Outcome<&'de str> {
+        self.peek();
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.text[start..self.at])
     }
 
     /// Whether there is a value to be read into a place: `null` is passed over.

@@ -113,3 +113,27 @@ fn lists_are_bounded() {
     assert_eq!(probe(&of(ENTRIES_MAX)).unwrap().list.unwrap().len(), ENTRIES_MAX);
     assert!(probe(&of(ENTRIES_MAX + 1)).is_err());
 }
+
+#[test]
+fn whatever_is_there_is_read_as_serde_json_reads_it() {
+    let value = |text: &str| Reader::whole(text, Reader::value);
+    for text in [
+        "{}",
+        "[]",
+        "null",
+        "true",
+        "\"\\u0041\\n\"",
+        "-1.5e3",
+        "18446744073709551615",
+        r#" {"a": [1, {"b": null}, "x", false], "": {"c": {}}} "#,
+    ] {
+        assert_eq!(value(text).unwrap(), serde_json::from_str::<serde_json::Value>(text).unwrap(), "{text}");
+    }
+    let odd = r#"{"$serde_json::private::RawValue": "[1]"}"#;
+    assert!(value(odd).unwrap().is_object());
+    let deep = "[".repeat(65) + &"]".repeat(65);
+    let long = format!("[{}0]", "0,".repeat(16 * 1024));
+    for text in ["", "{", "[1,]", "{\"a\":1,\"a\":2}", "1e999", "01", "nul", "{1:2}", "[1 2]", &deep, &long] {
+        assert!(value(text).is_err(), "{text}");
+    }
+}
