@@ -28,12 +28,11 @@ use crate::store::RecordStore;
 use crate::store::counted::Counted;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::kubernetes::KubernetesStore;
-use crate::tls::{CHECK_INTERVAL, Certificate};
+use crate::tls::client_auth::Clients;
+use crate::tls::{CHECK_INTERVAL, Certificate, CertificateSource, shared};
 
 /// The Lease that replicas elect their leader by.
 const LEASE: &str = "pullgate";
-/// How often the certificate's expiry is written to its metric.
-const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A process that is set up and bound, but does not serve yet.
 pub struct App {
@@ -60,7 +59,8 @@ impl App {
             .create(directory)
             .with_context(|| format!("--data-dir {} cannot be made", directory.display()))?;
         let metrics = Arc::new(Metrics::new().context("the metrics contradict each other")?);
-        let certificate = Certificate::load(config.certificate)?;
+        let certificate = Certificate::load(config.certificate.clone())?;
+        let clients = config.clients.map(Clients::load).transpose().context("--client-ca")?;
         let (authority, tokens) = authority(config.callers, directory).await?;
         let (store, home) = open(config.store).await?;
         let store: Arc<dyn RecordStore> = Arc::new(Counted::new(store, metrics.clone()));
@@ -77,14 +77,26 @@ impl App {
         let (follows, tells) = (store.clone(), published.clone());
         let following = index::follow(follows, namespaces, config.settings, tells, metrics.clone(), pending);
         runtime.supervise("the index", following);
+        let shared = match config.certificate {
+            CertificateSource::Secret(shared) => Some(shared),
+            CertificateSource::Files { .. } | CertificateSource::SelfSigned { .. } => {
+                let reloading = certificate.clone().keep_fresh(CHECK_INTERVAL);
+                runtime.supervise("the certificate's reloading", reloading);
+                None
+            }
+        };
         if let Some(Home { client, namespace, identity }) = home {
+            if let Some(shared) = &shared {
+                let pending = readiness.wait_for("the certificate");
+                let following = shared::follow(client.clone(), shared.clone(), certificate.clone(), pending);
+                runtime.supervise("the shared certificate's reading", following);
+            }
             let elector = Elector::new(client.clone(), &namespace, LEASE, &identity);
             let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
-            let leading = Leading { client, namespace, store, published, metrics };
+            let leading = Leading { client, namespace, store, published, metrics, shared };
             let elect = |stopping: Stopping| elector.lead(stopping.wait(), move || leading.clone().lead());
             runtime.supervise_to_the_end("the leader's election", elect);
         }
-        runtime.supervise("the certificate's reloading", certificate.clone().keep_fresh(CHECK_INTERVAL));
         runtime.supervise("the certificate's expiry", note_expiry(certificate.clone(), metrics.clone()));
         if let Some(tokens) = tokens {
             runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
@@ -97,8 +109,16 @@ impl App {
         let management = api::router(state, metrics.clone());
         let observed = health::router(metrics, readiness.clone());
         let tls = Some(certificate.server_config());
+        let webhook_tls = match clients {
+            Some(clients) => {
+                let config = certificate.server_config_for(clients.verifier())?;
+                runtime.supervise("the reloading of clients' CAs", clients.keep_fresh(CHECK_INTERVAL));
+                Some(config)
+            }
+            None => tls.clone(),
+        };
         runtime
-            .listen("the webhook listener", |handle| webhook_listener.serve(webhooks, tls.clone(), handle));
+            .listen("the webhook listener", |handle| webhook_listener.serve(webhooks, webhook_tls, handle));
         runtime.listen("the API listener", |handle| api_listener.serve(management, tls, handle));
         runtime.listen("the metrics listener", |handle| metrics_listener.serve(observed, None, handle));
         Ok(Self {
@@ -181,6 +201,6 @@ async fn cluster(setting: &'static str) -> anyhow::Result<kube::Client> {
 async fn note_expiry(certificate: Certificate, metrics: Arc<Metrics>) {
     loop {
         metrics.tls.expiry.set(certificate.not_after());
-        tokio::time::sleep(EXPIRY_INTERVAL).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }

@@ -9,6 +9,8 @@ use clap::Args;
 use crate::domain::record::Name;
 use crate::domain::snapshot::Settings;
 use crate::tls::CertificateSource;
+use crate::tls::client_auth::ClientAuth;
+use crate::tls::shared::Shared;
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -135,17 +137,18 @@ struct AddressArgs {
     metrics_addr: SocketAddr,
 }
 
-/// Which certificate to serve.
+/// Which certificate to serve, and to whom.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_field_names, reason = "the names are the options'")]
 struct TlsArgs {
-    /// Certificate chain in PEM, read again when its content changes; without it a self-signed CA issues one
+    /// Certificate chain in PEM, read again when its content changes; without it a self-signed CA issues one, with
+    /// `--store kubernetes` for all replicas
     #[arg(long, env = "PULLGATE_TLS_CERT", requires = "tls_key", value_name = "FILE")]
     tls_cert: Option<PathBuf>,
     /// Private key of the certificate in PEM
     #[arg(long, env = "PULLGATE_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
     tls_key: Option<PathBuf>,
-    /// DNS name or IP address of the self-signed certificate; repeat for more
+    /// DNS name or IP address of the self-signed certificate; repeat for more. With `--store kubernetes` the names of
+    /// the Services pullgate and pullgate-api in pullgate's namespace come on top
     #[arg(
         long,
         env = "PULLGATE_TLS_NAMES",
@@ -154,6 +157,59 @@ struct TlsArgs {
         value_name = "NAME"
     )]
     tls_name: Vec<String>,
+    /// Kubernetes: Secret in pullgate's namespace where the replicas share the self-signed CA and its certificate; the
+    /// leader makes it, and replaces the CA when it is annotated `pullgate.io/rotate=ca`
+    #[arg(long, env = "PULLGATE_TLS_SECRET", default_value = "pullgate-tls", value_name = "NAME")]
+    tls_secret: String,
+    /// Kubernetes: name of the ValidatingWebhookConfiguration and the MutatingWebhookConfiguration into whose webhooks
+    /// the leader puts that CA
+    #[arg(long, env = "PULLGATE_WEBHOOK_CONFIG", default_value = "pullgate", value_name = "NAME")]
+    webhook_config: String,
+    /// CA certificates in PEM, read again when their content changes: webhooks are only for clients with a certificate
+    /// of theirs. The API server shows one only if its AdmissionConfiguration says so
+    #[arg(long, env = "PULLGATE_CLIENT_CA", value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// Common name or DNS name in the client's certificate; repeat for more; without it any name will do
+    #[arg(
+        long,
+        env = "PULLGATE_CLIENT_NAMES",
+        value_delimiter = ',',
+        requires = "client_ca",
+        value_name = "NAME"
+    )]
+    client_name: Vec<String>,
+}
+
+impl TlsArgs {
+    /// What to serve, and to whom.
+    fn sources(
+        self,
+        data_dir: &Path,
+        backend: Backend,
+        namespace: &str,
+    ) -> (CertificateSource, Option<ClientAuth>) {
+        let Self { tls_cert, tls_key, mut tls_name, tls_secret, webhook_config, client_ca, client_name } =
+            self;
+        let certificate = match (tls_cert, tls_key, backend) {
+            (Some(cert), Some(key), _) => CertificateSource::Files { cert, key },
+            (.., Backend::Embedded) => {
+                CertificateSource::SelfSigned { dir: data_dir.join("tls"), names: tls_name }
+            }
+            (.., Backend::Kubernetes) => {
+                for service in ["pullgate", "pullgate-api"] {
+                    let name = format!("{service}.{namespace}.svc");
+                    tls_name.extend([format!("{name}.cluster.local"), name]);
+                }
+                CertificateSource::Secret(Shared {
+                    namespace: namespace.to_owned(),
+                    secret: tls_secret,
+                    names: tls_name,
+                    webhook_config,
+                })
+            }
+        };
+        (certificate, client_ca.map(|ca| ClientAuth { ca, names: client_name }))
+    }
 }
 
 /// What holds for every decision, in a server and offline.
@@ -203,6 +259,8 @@ pub struct Config {
     pub api: SocketAddr,
     pub metrics: SocketAddr,
     pub certificate: CertificateSource,
+    /// Whom the webhooks are for; `None`: whoever connects.
+    pub clients: Option<ClientAuth>,
     pub callers: CallerSource,
     pub store: StoreSource,
     pub settings: Settings,
@@ -220,17 +278,14 @@ impl TryFrom<ServeArgs> for Config {
         let StoreArgs { store: backend, key_file, namespace, identity } = store;
         let callers = CallerSource::read(callers, backend)?;
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
-        let TlsArgs { tls_cert, tls_key, tls_name } = tls;
         let LogArgs { log, log_json } = log;
-        let certificate = match (tls_cert, tls_key) {
-            (Some(cert), Some(key)) => CertificateSource::Files { cert, key },
-            _ => CertificateSource::SelfSigned { dir: data_dir.join("tls"), names: tls_name },
-        };
+        let (certificate, clients) = tls.sources(&data_dir, backend, &namespace);
         Ok(Self {
             webhook: webhook_addr,
             api: api_addr,
             metrics: metrics_addr,
             certificate,
+            clients,
             callers,
             store: match backend {
                 Backend::Embedded => StoreSource::embedded(&data_dir, key_file),

@@ -122,6 +122,30 @@ pub struct LeaderMetrics {
 pub struct TlsMetrics {
     /// When the served certificate expires, in seconds since the epoch.
     pub expiry: IntGauge,
+    /// Certificates that pullgate issued for all replicas, by kind.
+    issued: IntCounterVec,
+    /// When the CA expires that issues for all replicas, in seconds since the epoch. Told by the leader alone, as the
+    /// next one, so without labels but absent elsewhere.
+    ca_expiry: IntGaugeVec,
+    /// Whether a webhook's configuration is there and trusts the served certificate.
+    configured: IntGaugeVec,
+}
+
+/// A certificate that is issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateKind {
+    Ca,
+    Leaf,
+}
+
+impl CertificateKind {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ca => "ca",
+            Self::Leaf => "leaf",
+        }
+    }
 }
 
 const WEBHOOKS: usize = 3;
@@ -340,7 +364,57 @@ impl TlsMetrics {
             "pullgate_certificate_expiry_timestamp_seconds",
             "When the certificate expires that the listeners serve.",
         )?;
-        Ok(Self { expiry: add(registry, expiry)? })
+        let issued = IntCounterVec::new(
+            Opts::new("pullgate_certificates_issued_total", "Certificates issued for all replicas."),
+            &["kind"],
+        )?;
+        for kind in [CertificateKind::Ca, CertificateKind::Leaf] {
+            issued.with_label_values(&[kind.as_str()]);
+        }
+        let ca_expiry = IntGaugeVec::new(
+            Opts::new(
+                "pullgate_ca_expiry_timestamp_seconds",
+                "When the CA expires that issues for all replicas; told by the leader.",
+            ),
+            &[],
+        )?;
+        let configured = IntGaugeVec::new(
+            Opts::new(
+                "pullgate_webhook_configured",
+                "Whether a webhook's configuration is there and trusts the certificate; told by the leader.",
+            ),
+            &["webhook"],
+        )?;
+        Ok(Self {
+            expiry: add(registry, expiry)?,
+            issued: add(registry, issued)?,
+            ca_expiry: add(registry, ca_expiry)?,
+            configured: add(registry, configured)?,
+        })
+    }
+
+    /// Counts a certificate that all replicas share.
+    pub fn issued(&self, kind: CertificateKind) {
+        self.issued.with_label_values(&[kind.as_str()]).inc();
+    }
+
+    /// Notes when the CA expires, in Unix seconds.
+    pub fn ca_expires(&self, not_after: Option<i64>) {
+        match not_after {
+            Some(not_after) => self.ca_expiry.with_label_values::<&str>(&[]).set(not_after),
+            None => self.ca_expiry.reset(),
+        }
+    }
+
+    /// Notes whether a webhook's configuration is as it should be.
+    pub fn configured(&self, webhook: Webhook, configured: bool) {
+        self.configured.with_label_values(&[webhook.as_str()]).set(configured.into());
+    }
+
+    /// Tells nothing any more that another replica tells as leader.
+    pub fn no_longer_leading(&self) {
+        self.ca_expiry.reset();
+        self.configured.reset();
     }
 }
 

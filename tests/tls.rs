@@ -1,6 +1,8 @@
 //! The served certificate over real TLS: reloads as kubelet makes them, pullgate's own CA, the recipe in `certs/`.
 
+mod clients;
 mod own_ca;
+mod rotation;
 
 use std::{
     fs,
@@ -20,7 +22,10 @@ use pullgate::tls::{
     issue::{self, LEAF_LIFE, Names},
 };
 use reqwest::{Client, Version, tls::TlsInfo};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use secrecy::ExposeSecret;
 use tempfile::{TempDir, tempdir};
 
@@ -86,10 +91,14 @@ fn kubelet_writes(volume: &Path, timestamp: &str, made: &Made) {
 }
 
 fn serve(certificate: &Certificate) -> SocketAddr {
+    serve_config(certificate.server_config())
+}
+
+fn serve_config(config: Arc<ServerConfig>) -> SocketAddr {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let server = from_tcp_rustls(listener, RustlsConfig::from_config(certificate.server_config())).unwrap();
+    let server = from_tcp_rustls(listener, RustlsConfig::from_config(config)).unwrap();
     let slow = get(|| async {
         tokio::time::sleep(TICK * 10).await;
         "slow"

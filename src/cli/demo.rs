@@ -51,6 +51,7 @@ async fn serve_samples(directory: &Path) -> anyhow::Result<()> {
         api: free,
         metrics: free,
         certificate: CertificateSource::SelfSigned { dir: directory.join("data/tls"), names },
+        clients: None,
         callers: CallerSource::Tokens(None),
         store: StoreSource::embedded(&directory.join("data"), None),
         settings: Settings { exempt_namespaces: vec!["kube-system".into()], public_max_age: None },

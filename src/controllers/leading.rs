@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use super::index::Published;
 use super::pull_secrets::{PullSecrets, Troubles};
 use super::statuses::Statuses;
+use super::webhook_config::{self, SETTLE};
 use crate::metrics::Metrics;
 use crate::store::RecordStore;
+use crate::tls::shared::Shared;
 
 /// What the leader works with.
 #[derive(Clone)]
@@ -21,6 +23,8 @@ pub struct Leading {
     pub store: Arc<dyn RecordStore>,
     pub published: Published,
     pub metrics: Arc<Metrics>,
+    /// The certificate that replicas share, where pullgate issues its own.
+    pub shared: Option<Shared>,
 }
 
 impl Leading {
@@ -31,14 +35,21 @@ impl Leading {
         let statuses =
             Statuses { store: self.store.clone(), published: self.published.clone(), troubles: told };
         let secrets = PullSecrets {
-            client: self.client,
+            client: self.client.clone(),
             namespace: self.namespace,
             store: self.store,
             published: self.published,
             metrics: self.metrics.clone(),
             troubles,
         };
-        future::join(secrets.keep(), statuses.keep()).await;
+        let (client, metrics) = (self.client.clone(), self.metrics.clone());
+        let certificate = async {
+            match self.shared {
+                Some(shared) => webhook_config::keep(client, shared, SETTLE, metrics).await,
+                None => future::pending().await,
+            }
+        };
+        future::join3(secrets.keep(), statuses.keep(), certificate).await;
     }
 }
 

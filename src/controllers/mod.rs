@@ -4,3 +4,4 @@ pub mod index;
 pub mod leading;
 pub mod pull_secrets;
 pub mod statuses;
+pub mod webhook_config;

@@ -47,7 +47,44 @@ pub struct Pair {
     pub validity: Validity,
 }
 
+/// Why a chain and a key are no pair. No text carries anything of a key.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("the certificate is unusable: {0}")]
+    Certificate(String),
+    #[error("the private key is unusable: {0}")]
+    Key(&'static str),
+    #[error("the private key does not belong to the certificate")]
+    Mismatch,
+}
+
 impl Pair {
+    /// Takes a chain, leaf first, and the leaf's key, both PEM.
+    pub fn parse(cert_pem: &[u8], key_pem: &[u8]) -> Result<Self, Unusable> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(cert_pem)
+            .collect::<Result<_, _>>()
+            .map_err(|_| Unusable::Certificate("its PEM is damaged".to_owned()))?;
+        let Some(leaf) = chain.first() else {
+            return Err(Unusable::Certificate("it has no PEM block CERTIFICATE".to_owned()));
+        };
+        let validity = Validity::of(leaf).map_err(Unusable::Certificate)?;
+        // The parser's own errors quote what they read; of a key file, nothing may be quoted.
+        let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| {
+            Unusable::Key(
+                "it has no intact PEM block PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY, unencrypted",
+            )
+        })?;
+        let signing_key = any_supported_type(&key)
+            .map_err(|_| Unusable::Key("it is no RSA, ECDSA (P-256, P-384, P-521) or Ed25519 key"))?;
+        let certified = CertifiedKey::new(chain, signing_key);
+        match certified.keys_match() {
+            Ok(()) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => return Err(Unusable::Mismatch),
+            Err(error) => return Err(Unusable::Certificate(error.to_string())),
+        }
+        Ok(Self { certified, key, cert_pem: String::from_utf8_lossy(cert_pem).into_owned(), validity })
+    }
+
     /// The first certificate of the chain.
     pub fn leaf(&self) -> &CertificateDer<'static> {
         &self.certified.cert[0]
@@ -69,34 +106,11 @@ impl PairFiles {
     fn read_once(&self) -> Result<Pair, TlsError> {
         let cert_pem = read_file(&self.cert)?;
         let key_pem = SecretSlice::from(read_file(&self.key)?);
-        let bad_cert = |reason: String| TlsError::Certificate { path: self.cert.clone(), reason };
-        let bad_key = |reason: String| TlsError::Key { path: self.key.clone(), reason };
-
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&cert_pem)
-            .collect::<Result<_, _>>()
-            .map_err(|_| bad_cert("its PEM is damaged".to_owned()))?;
-        let Some(leaf) = chain.first() else {
-            return Err(bad_cert("it has no PEM block CERTIFICATE".to_owned()));
-        };
-        let validity = Validity::of(leaf).map_err(bad_cert)?;
-        // The parser's own errors quote what they read; of a key file, nothing may be quoted.
-        let key = PrivateKeyDer::from_pem_slice(key_pem.expose_secret()).map_err(|_| {
-            bad_key(
-                "it has no intact PEM block PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY, unencrypted"
-                    .to_owned(),
-            )
-        })?;
-        let signing_key = any_supported_type(&key)
-            .map_err(|_| bad_key("it is no RSA, ECDSA (P-256, P-384, P-521) or Ed25519 key".to_owned()))?;
-        let certified = CertifiedKey::new(chain, signing_key);
-        match certified.keys_match() {
-            Ok(()) => {}
-            Err(rustls::Error::InconsistentKeys(_)) => {
-                return Err(TlsError::Mismatch { cert: self.cert.clone(), key: self.key.clone() });
-            }
-            Err(error) => return Err(bad_cert(error.to_string())),
-        }
-        Ok(Pair { certified, key, cert_pem: String::from_utf8_lossy(&cert_pem).into_owned(), validity })
+        Pair::parse(&cert_pem, key_pem.expose_secret()).map_err(|unusable| match unusable {
+            Unusable::Certificate(reason) => TlsError::Certificate { path: self.cert.clone(), reason },
+            Unusable::Key(reason) => TlsError::Key { path: self.key.clone(), reason: reason.to_owned() },
+            Unusable::Mismatch => TlsError::Mismatch { cert: self.cert.clone(), key: self.key.clone() },
+        })
     }
 
     /// Which of the two files exist: certificate, key.
@@ -142,7 +156,7 @@ pub fn lock(dir: &Path) -> Result<File, TlsError> {
     Ok(handle)
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes))

@@ -15,13 +15,14 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, parse_x
 
 use super::TlsError;
 
+const CA_NAME: &str = "pullgate CA";
 const DAY: i64 = 24 * 60 * 60;
 /// Life of an issued CA, in seconds: 10 years.
 pub const CA_LIFE: i64 = 3650 * DAY;
 /// Life of an issued leaf, in seconds: 90 days.
 pub const LEAF_LIFE: i64 = 90 * DAY;
 /// Seconds by which a certificate is valid before it was issued, for clients whose clock is behind.
-const BACKDATE: i64 = 60 * 60;
+pub const BACKDATE: i64 = 60 * 60;
 /// 9999-12-31T23:59:59Z, the last instant that X.509 can write (RFC 5280, 4.1.2.5).
 const LAST_INSTANT: i64 = 253_402_300_799;
 
@@ -51,6 +52,11 @@ impl Validity {
     pub fn of(cert: &CertificateDer<'_>) -> Result<Self, String> {
         let validity = parse(cert)?.validity.clone();
         Ok(Self { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() })
+    }
+
+    /// Whether it has begun and not ended.
+    pub fn contains(self, now: i64) -> bool {
+        self.not_before <= now && now <= self.not_after
     }
 
     /// Whether a leaf with this validity should be replaced: less than a third of its life is left.
@@ -124,14 +130,14 @@ pub fn new_ca(now: i64) -> Result<Issued, TlsError> {
     let mut params = CertificateParams::default();
     set_life(&mut params, now, CA_LIFE);
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "pullgate CA");
+    params.distinguished_name.push(DnType::CommonName, CA_NAME);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     Ok(Issued { cert_pem: params.self_signed(&key)?.pem(), key_pem: key.serialize_pem().into() })
 }
 
-/// Issues a leaf with a new P-256 key for `names`, signed by the CA, valid for [`LEAF_LIFE`].
+/// Issues a leaf with a new P-256 key for `names`, signed by the CA, valid for [`LEAF_LIFE`] or as long as the CA.
 ///
 /// # Errors
 ///
@@ -144,7 +150,9 @@ pub fn new_leaf(
 ) -> Result<Issued, TlsError> {
     let issuer = Issuer::from_ca_cert_der(ca, KeyPair::try_from(ca_key)?)?;
     let mut params = CertificateParams::new(names.0.iter().cloned().collect::<Vec<_>>())?;
-    set_life(&mut params, now, LEAF_LIFE);
+    // Clients look at the CA's validity too.
+    let ca_ends = Validity::of(ca).map_or(i64::MAX, |ca| ca.not_after.saturating_sub(now));
+    set_life(&mut params, now, LEAF_LIFE.min(ca_ends));
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "pullgate");
     params.is_ca = IsCa::ExplicitNoCa;
@@ -164,6 +172,41 @@ pub fn new_leaf(
 pub fn is_issued_by(leaf: &CertificateDer<'_>, ca: &CertificateDer<'_>) -> Result<bool, String> {
     let (leaf, ca) = (parse(leaf)?, parse(ca)?);
     Ok(leaf.issuer() == ca.subject() && leaf.verify_signature(Some(ca.public_key())).is_ok())
+}
+
+/// Whether a certificate may sign others.
+///
+/// # Errors
+///
+/// Says what is wrong with the DER.
+pub fn is_ca(cert: &CertificateDer<'_>) -> Result<bool, String> {
+    Ok(parse(cert)?.is_ca())
+}
+
+/// Whether it is called as the CAs that are issued here.
+///
+/// # Errors
+///
+/// Says what is wrong with the DER.
+pub fn is_own_ca(cert: &CertificateDer<'_>) -> Result<bool, String> {
+    let cert = parse(cert)?;
+    let mut names = cert.subject().iter_common_name();
+    Ok(names.next().is_some_and(|name| name.as_str() == Ok(CA_NAME)))
+}
+
+/// Whether a client's certificate is called so: a common name of the subject, or one of the DNS names.
+///
+/// # Errors
+///
+/// Says what is wrong with the DER.
+pub fn is_called(cert: &CertificateDer<'_>, name: &str) -> Result<bool, String> {
+    let cert = parse(cert)?;
+    let extension = cert.subject_alternative_name().map_err(|error| error.to_string())?;
+    let alternative = extension.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    let is_dns = |known: &GeneralName<'_>| matches!(known, GeneralName::DNSName(known) if known.eq_ignore_ascii_case(name));
+    // User names are told apart by case.
+    Ok(cert.subject().iter_common_name().any(|known| known.as_str() == Ok(name))
+        || alternative.iter().any(is_dns))
 }
 
 fn parse<'a>(cert: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {

@@ -1,11 +1,16 @@
-//! The certificate that pullgate's listeners serve: the operator's files, or a CA and leaf of its own.
+//! The certificate that pullgate's listeners serve: the operator's files, a CA and leaf of its own, or those that all
+//! replicas share in a Secret.
 //!
 //! Owns when a certificate is read again, renewed and swapped; a swap reaches new handshakes only, connections go on.
 //! It never watches paths: kubelet replaces the directory behind them, and a watch goes deaf at the first swap. The
 //! files are read again every few seconds and compared by content.
 
+mod bundle;
+pub mod client_auth;
 mod files;
 pub mod issue;
+pub mod rotation;
+pub mod shared;
 
 use std::{
     fmt, io,
@@ -14,16 +19,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
+    server::{
+        ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier,
+    },
     sign::CertifiedKey,
 };
 
 use files::{Pair, PairFiles};
 use issue::{Names, Validity};
+use shared::Shared;
 
 /// How often [`Certificate::keep_fresh`] should look: half of the 10 s within which a change must be served.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -45,6 +53,8 @@ pub enum CertificateSource {
         /// DNS names or IP addresses of the leaf, at least one.
         names: Vec<String>,
     },
+    /// A Secret that the leader writes; [`shared::follow`] serves what it holds.
+    Secret(Shared),
 }
 
 /// Why there is no certificate to serve. No text carries anything of a key.
@@ -69,6 +79,8 @@ pub enum TlsError {
     Name { name: String },
     #[error("a self-signed certificate needs at least one DNS name or IP address")]
     NoNames,
+    #[error("cannot use what was issued: {0}")]
+    Unusable(String),
     #[error("cannot issue a certificate: {0}")]
     Issue(#[from] rcgen::Error),
     #[error("cannot set up TLS: {0}")]
@@ -90,17 +102,20 @@ struct Current {
     ca_pem: Option<String>,
 }
 
-struct Served(ArcSwap<Current>);
+/// Handshakes fail while there is none.
+struct Served(ArcSwapOption<Current>);
 
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served").field("validity", &self.0.load().validity).finish_non_exhaustive()
+        let current = self.0.load();
+        let validity = current.as_ref().map(|current| current.validity);
+        f.debug_struct("Served").field("validity", &validity).finish_non_exhaustive()
     }
 }
 
 impl ResolvesServerCert for Served {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.load().certified))
+        self.0.load().as_ref().map(|current| Arc::clone(&current.certified))
     }
 }
 
@@ -114,7 +129,8 @@ impl fmt::Debug for Certificate {
 }
 
 impl Certificate {
-    /// Reads or issues the certificate. One outside its validity is served with a warning.
+    /// Reads or issues the certificate. One outside its validity is served with a warning. Of a Secret, none is read
+    /// yet.
     ///
     /// # Errors
     ///
@@ -131,9 +147,11 @@ impl Certificate {
     /// As [`Certificate::load`].
     pub fn load_at(source: CertificateSource, now: i64) -> Result<Self, TlsError> {
         let current = read(&source, now)?;
-        warn_outside_validity(current.validity, now);
-        let served = Arc::new(Served(ArcSwap::from_pointee(current)));
-        let config = Arc::new(config(Arc::clone(&served) as Arc<dyn ResolvesServerCert>)?);
+        if let Some(current) = &current {
+            warn_outside_validity(current.validity, now);
+        }
+        let served = Arc::new(Served(ArcSwapOption::from_pointee(current)));
+        let config = Arc::new(config(served.clone(), Arc::new(NoClientAuth))?);
         Ok(Self { source: Arc::new(source), served, config })
     }
 
@@ -142,14 +160,30 @@ impl Certificate {
         Arc::clone(&self.config)
     }
 
-    /// The last second at which the served leaf is valid, in Unix seconds.
+    /// The same for clients that `verifier` accepts.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Config`] where the crypto library and the verifier have no signature scheme in common.
+    pub fn server_config_for(
+        &self,
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut config = config(self.served.clone(), verifier)?;
+        // A resumed session is not verified again: it would outlive a change of whom to accept.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+
+    /// The last second at which the served leaf is valid, in Unix seconds; 0 while there is none.
     pub fn not_after(&self) -> i64 {
-        self.served.0.load().validity.not_after
+        self.served.0.load().as_ref().map_or(0, |current| current.validity.not_after)
     }
 
     /// What clients must trust, as PEM; `None` for files, whose CA is somebody else's.
     pub fn ca_pem(&self) -> Option<String> {
-        self.served.0.load().ca_pem.clone()
+        self.served.0.load().as_ref().and_then(|current| current.ca_pem.clone())
     }
 
     /// Reads the source again as of `now` (Unix seconds), renews what is due, and swaps if the content is another.
@@ -160,16 +194,33 @@ impl Certificate {
     ///
     /// As [`Certificate::load`]; the certificate served so far stays.
     pub fn refresh(&self, now: i64) -> Result<bool, TlsError> {
-        let fresh = read(&self.source, now)?;
-        let current = self.served.0.load();
+        Ok(read(&self.source, now)?.is_some_and(|fresh| self.swap(fresh, now)))
+    }
+
+    /// Serves what was read unless it is the same; says whether it swapped.
+    fn swap(&self, fresh: Current, now: i64) -> bool {
         // The key belongs to the certificate, so an equal chain means an equal key.
-        if fresh.certified.cert == current.certified.cert && fresh.ca_pem == current.ca_pem {
-            return Ok(false);
+        if self.served.0.load().as_ref().is_some_and(|current| {
+            fresh.certified.cert == current.certified.cert && fresh.ca_pem == current.ca_pem
+        }) {
+            return false;
         }
         tracing::info!(not_after = fresh.validity.not_after, "serving a new TLS certificate");
         warn_outside_validity(fresh.validity, now);
-        self.served.0.store(Arc::new(fresh));
-        Ok(true)
+        self.served.0.store(Some(Arc::new(fresh)));
+        true
+    }
+
+    /// Serves what the shared Secret holds. One that is outside its validity does not replace one that is not.
+    fn take(&self, content: &rotation::Content, now: i64) -> Result<(), String> {
+        let pair = content.pair(now)?;
+        let valid = self.served.0.load().as_ref().is_some_and(|current| current.validity.contains(now));
+        if valid && !pair.validity.contains(now) {
+            return Err("the certificate has expired, or is not valid yet".to_owned());
+        }
+        let ca_pem = Some(content.bundle.clone());
+        self.swap(Current { certified: Arc::new(pair.certified), validity: pair.validity, ca_pem }, now);
+        Ok(())
     }
 
     /// Refreshes every `interval` (above zero, see [`CHECK_INTERVAL`]), endlessly.
@@ -200,17 +251,18 @@ impl Certificate {
     }
 }
 
-fn config(resolver: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, TlsError> {
+fn config(served: Arc<Served>, clients: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, TlsError> {
     // Given explicitly: a process-wide default would depend on who sets it first.
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(served);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-fn read(source: &CertificateSource, now: i64) -> Result<Current, TlsError> {
+/// What files hold; `None` for a Secret, which is read elsewhere.
+fn read(source: &CertificateSource, now: i64) -> Result<Option<Current>, TlsError> {
     let (pair, ca_pem) = match source {
         CertificateSource::Files { cert, key } => {
             (PairFiles { cert: cert.clone(), key: key.clone() }.read()?, None)
@@ -219,8 +271,12 @@ fn read(source: &CertificateSource, now: i64) -> Result<Current, TlsError> {
             let (leaf, ca) = self_signed(dir, &Names::parse(names)?, now)?;
             (leaf, Some(ca.cert_pem))
         }
+        CertificateSource::Secret(shared) => {
+            Names::parse(&shared.names)?;
+            return Ok(None);
+        }
     };
-    Ok(Current { certified: Arc::new(pair.certified), validity: pair.validity, ca_pem })
+    Ok(Some(Current { certified: Arc::new(pair.certified), validity: pair.validity, ca_pem }))
 }
 
 /// The leaf and its CA in `dir`, issued where they are missing or due.
@@ -271,7 +327,7 @@ fn warn_outside_validity(validity: Validity, now: i64) {
     }
 }
 
-fn unix_now() -> i64 {
+pub(crate) fn unix_now() -> i64 {
     let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX)
 }

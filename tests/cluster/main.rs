@@ -10,6 +10,7 @@ mod store_contract;
 mod support;
 
 mod api;
+mod certificates;
 mod control_plane;
 mod definitions;
 mod guard;

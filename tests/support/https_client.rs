@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use reqwest::Client;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 /// A client that trusts `ca` alone and opens a connection of its own.
@@ -20,13 +20,28 @@ pub fn client(ca: &str, protocol: &[u8]) -> Client {
 
 /// A client's TLS that trusts `ca` alone.
 pub fn trusting(ca: &str, protocol: &[u8]) -> ClientConfig {
+    trusting_with(ca, protocol, None)
+}
+
+/// The same, which trusts all certificates in `ca` and shows one of its own if it is asked.
+pub fn trusting_with(
+    ca: &str,
+    protocol: &[u8],
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    for ca in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        roots.add(ca.unwrap()).unwrap();
+    }
+    assert!(!roots.is_empty(), "no CA in {ca:?}");
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![protocol.to_vec()];
     config
 }

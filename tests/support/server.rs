@@ -32,10 +32,24 @@ impl Server {
         Self::start_with(directory, &[], READY_WITHIN).await
     }
 
-    /// Starts one with further arguments, and another time to get ready. Its log is in `directory/log`, and its own
-    /// files in `directory/data`. It knows the tokens file also where records are in a cluster, unless the arguments
-    /// say who else is to know the callers.
+    /// Starts one with further arguments, and another time to get ready. Its certificate is its own CA's, its log is in
+    /// `directory/log`, and its own files in `directory/data`. It knows the tokens file also where records are in a
+    /// cluster, unless the arguments say who else is to know the callers.
     pub async fn start_with(directory: &Path, arguments: &[&str], ready_within: Duration) -> Self {
+        let own_ca = directory.join("data/tls/ca.crt");
+        Self::start_trusting(directory, arguments, ready_within, async || {
+            std::fs::read_to_string(own_ca).unwrap()
+        })
+        .await
+    }
+
+    /// Starts one whose certificate is of a CA that is known once the process serves.
+    pub async fn start_trusting(
+        directory: &Path,
+        arguments: &[&str],
+        ready_within: Duration,
+        ca: impl AsyncFnOnce() -> String,
+    ) -> Self {
         let tokens = directory.join("tokens.yaml");
         let entry =
             format!("tokens:\n- {{name: test, role: Admin, reveal: true, sha256: {}}}\n", sha256(TOKEN));
@@ -65,10 +79,9 @@ impl Server {
         // Nobody may find the pipe full.
         std::thread::spawn(move || lines.for_each(drop));
         let address = |part: &str| serving[part].as_str().unwrap().to_owned();
-        let ca = std::fs::read_to_string(data.join("tls/ca.crt")).unwrap();
         let server = Self {
             process,
-            client: client(&ca, b"http/1.1"),
+            client: client(&ca().await, b"http/1.1"),
             webhooks: format!("https://{}", address("webhooks")),
             api: format!("https://{}/api/v1", address("api")),
             metrics: format!("http://{}", address("metrics")),

@@ -1,0 +1,36 @@
+//! One object of the cluster, followed by its name.
+
+use std::fmt::Debug;
+
+use futures::stream::{BoxStream, Stream, StreamExt};
+use kube::api::{Api, PartialObjectMeta};
+use kube::runtime::utils::WatchStreamExt;
+use kube::runtime::watcher::{Config, DefaultBackoff, watcher};
+use serde::de::DeserializeOwned;
+
+/// Seconds after which a watch is begun anew where it stopped. A connection that died without a word is noticed
+/// five seconds later.
+const WATCH_SECONDS: u32 = 30;
+
+/// Says, endlessly, that the object of this name may have changed, come or gone. What it is now is for the reader to
+/// ask: so nothing depends on what a watch has missed.
+pub fn changes<K>(api: Api<PartialObjectMeta<K>>, name: &str) -> BoxStream<'static, ()>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let config = Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
+    let told = watcher(api, config).backoff(DefaultBackoff::default());
+    told.filter_map(async |told| match told {
+        Ok(_) => Some(()),
+        Err(error) => {
+            tracing::debug!(%error, "a watch of a single object failed");
+            None
+        }
+    })
+    .boxed()
+}
+
+/// Takes what is there already, so that one look answers many changes.
+pub fn drain(changes: &mut (impl Stream<Item = ()> + Unpin)) {
+    while futures::FutureExt::now_or_never(changes.next()).flatten().is_some() {}
+}
