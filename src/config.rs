@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::domain::record::Name;
 use crate::domain::snapshot::Settings;
@@ -175,6 +176,7 @@ struct TlsArgs {
         env = "PULLGATE_CLIENT_NAMES",
         value_delimiter = ',',
         requires = "client_ca",
+        value_parser = NonEmptyStringValueParser::new(),
         value_name = "NAME"
     )]
     client_name: Vec<String>,

@@ -80,24 +80,7 @@ impl Clients {
     ///
     /// A failure is logged once, and again only after it has changed or passed.
     pub async fn keep_fresh(self, interval: Duration) {
-        let mut failure = None;
-        loop {
-            tokio::time::sleep(interval).await;
-            let clients = self.clone();
-            let outcome = tokio::task::spawn_blocking(move || clients.refresh()).await;
-            let error = match outcome {
-                Ok(outcome) => outcome.err().map(|error| error.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-            match &error {
-                Some(error) if failure.as_ref() != Some(error) => {
-                    tracing::error!(%error, "keeping the previous CAs of clients");
-                }
-                None if failure.is_some() => tracing::info!("the CAs of clients can be read again"),
-                _ => {}
-            }
-            failure = error;
-        }
+        super::read_again("CAs of clients", interval, move || self.refresh()).await;
     }
 }
 

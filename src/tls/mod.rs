@@ -227,27 +227,32 @@ impl Certificate {
     ///
     /// A failure is logged once, and again only after it has changed or passed.
     pub async fn keep_fresh(self, interval: Duration) {
-        let mut failure = None;
-        loop {
-            tokio::time::sleep(interval).await;
-            let certificate = self.clone();
-            // The files may lie on a network volume that hangs, and issuing syncs a disk: neither may hold up a
-            // thread that serves requests.
-            let outcome = tokio::task::spawn_blocking(move || certificate.refresh(unix_now())).await;
-            let error = match outcome {
-                Ok(Ok(_)) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-            match &error {
-                Some(error) if failure.as_ref() != Some(error) => {
-                    tracing::error!(%error, "keeping the previous TLS certificate");
-                }
-                None if failure.is_some() => tracing::info!("the TLS certificate can be read again"),
-                _ => {}
+        read_again("TLS certificate", interval, move || self.refresh(unix_now())).await;
+    }
+}
+
+/// Reads files again every `interval`, endlessly. What they held last is kept while they cannot be used.
+async fn read_again<R>(what: &'static str, interval: Duration, refresh: R)
+where
+    R: Fn() -> Result<bool, TlsError> + Clone + Send + 'static,
+{
+    let mut failure = None;
+    loop {
+        tokio::time::sleep(interval).await;
+        // The files may lie on a network volume that hangs, and issuing syncs a disk: neither may hold up a thread
+        // that serves requests.
+        let error = match tokio::task::spawn_blocking(refresh.clone()).await {
+            Ok(outcome) => outcome.err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        match &error {
+            Some(error) if failure.as_ref() != Some(error) => {
+                tracing::error!(%error, "keeping the previous {what}");
             }
-            failure = error;
+            None if failure.is_some() => tracing::info!("the {what} can be read again"),
+            _ => {}
         }
+        failure = error;
     }
 }
 

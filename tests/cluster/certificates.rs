@@ -274,13 +274,41 @@ async fn a_damaged_secret_is_mended_and_never_served() {
             }
         }
         let whole = async || {
+            if !cluster.in_order().await {
+                return false;
+            }
             let content = cluster.content().await;
-            cluster.in_order().await
-                && content.leaf_key.as_ref().is_some_and(|key| key.expose_secret().contains("BEGIN"))
+            content.leaf_key.as_ref().is_some_and(|key| key.expose_secret().contains("BEGIN"))
                 && shown(address, &content.bundle).await.is_ok_and(|leaf| leaf == der(&content.leaf))
         };
         let took = until("order", whole).await;
         println!("wreck {wreck} was mended in {took:?}");
         until("the API server's trust", async || cluster.create_config_map().await.is_ok()).await;
     }
+}
+
+#[tokio::test]
+async fn the_documented_permissions_are_enough() {
+    let cluster = Cluster::new("allowed").await;
+    cluster.configure(1).await;
+    cluster.lead_restricted(&["get", "list", "watch", "create", "update", "delete"]).await;
+    until("order", async || cluster.in_order().await).await;
+    cluster.patch_secret(json!({"metadata": {"annotations": {"pullgate.io/rotate": "ca"}}})).await;
+    until("the rotation", async || cas(&cluster.content().await.bundle) == 2 && cluster.in_order().await)
+        .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_written_keeps_nobody_busy() {
+    let cluster = Cluster::new("readonly").await;
+    cluster.configure(1).await;
+    cluster.lead_restricted(&["get", "list", "watch"]).await;
+    until("a bundle", async || cluster.bundles().await.iter().all(|bundle| cas(bundle) == 1)).await;
+    let bundles = cluster.bundles().await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(cluster.bundles().await, bundles, "another CA with every attempt");
+    // Once it can be written, what the API server trusts is what is written.
+    cluster.stop();
+    cluster.lead_restricted(&["get", "list", "watch", "create", "update"]).await;
+    until("order", async || cluster.in_order().await).await;
 }

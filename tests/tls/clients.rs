@@ -15,6 +15,7 @@ use tempfile::{TempDir, tempdir};
 
 use super::{TICK, der, now, serve_config, until};
 use crate::support::https_client::trusting_with;
+use crate::support::server::{READY_WITHIN, Server as Process};
 
 /// A CA of clients.
 struct ClientCa {
@@ -166,5 +167,24 @@ fn an_unusable_file_is_named() {
     for (content, reason) in [("", "no PEM block"), ("-----BEGIN CERTIFICATE-----\n?", "damaged")] {
         fs::write(&path, content).unwrap();
         assert!(load(&path).contains(reason), "{}", load(&path));
+    }
+}
+
+#[tokio::test]
+async fn the_process_asks_on_the_webhook_listener_alone() {
+    let (ca, dir) = (ClientCa::new(), tempdir().unwrap());
+    let file = dir.path().join("client-ca.crt");
+    fs::write(&file, &ca.pem).unwrap();
+    let arguments = ["--client-ca", file.to_str().unwrap(), "--client-name", "kube-apiserver"];
+    let process = Process::start_with(dir.path(), &arguments, READY_WITHIN).await;
+    process.call(reqwest::Method::GET, "/workspaces", None).await;
+
+    let trusted = fs::read_to_string(dir.path().join("data/tls/ca.crt")).unwrap();
+    for (name, let_in) in [(None, false), (Some("other"), false), (Some("kube-apiserver"), true)] {
+        let identity = name.map(|name| ca.client(name, &[])).map(|(cert, key)| (vec![der(&cert)], key));
+        let config = trusting_with(&trusted, b"http/1.1", identity);
+        let client = Client::builder().tls_backend_preconfigured(config).no_proxy().build().unwrap();
+        let answer = client.get(format!("{}/validate", process.webhooks)).send().await;
+        assert_eq!(answer.is_ok(), let_in, "{name:?}: {answer:?}");
     }
 }

@@ -13,9 +13,10 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
+use kube::{Client, Config};
 use pullgate::controllers::webhook_config;
 use pullgate::listener::Listener;
 use pullgate::metrics::Metrics;
@@ -32,6 +33,7 @@ use tokio::task::JoinHandle;
 use crate::control_plane::client;
 use crate::support::https_client::trusting_with;
 
+const RBAC: &str = "rbac.authorization.k8s.io";
 pub const NAMESPACE: &str = "pullgate-certificates";
 /// Shorter than in a cluster of several API servers.
 pub const SETTLE: Duration = Duration::from_secs(3);
@@ -131,6 +133,48 @@ impl Cluster {
         let (client, shared, metrics) = (self.client.clone(), self.shared.clone(), self.metrics.clone());
         let leading = tokio::spawn(webhook_config::keep(client, shared, SETTLE, metrics));
         *self.leader.lock().unwrap() = Some(leading);
+    }
+
+    /// Leads as somebody who may do no more with the Secret than these verbs, and with the configurations no more than
+    /// is documented.
+    pub async fn lead_restricted(&self, verbs: &[&str]) {
+        let Shared { secret, webhook_config: name, .. } = &self.shared;
+        let rules = [
+            (NAMESPACE, json!({"apiGroups": [""], "resources": ["secrets"], "verbs": verbs})),
+            (
+                "",
+                json!({"apiGroups": ["admissionregistration.k8s.io"], "resourceNames": [name],
+                       "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+                       "verbs": ["get", "list", "watch", "patch"]}),
+            ),
+        ];
+        for (namespace, rule) in rules {
+            let cluster = if namespace.is_empty() { "Cluster" } else { "" };
+            let metadata = json!({"name": secret, "namespace": namespace});
+            let role = json!({"metadata": metadata, "rules": [rule]});
+            let binding = json!({
+                "metadata": metadata, "subjects": [{"kind": "User", "name": secret, "apiGroup": RBAC}],
+                "roleRef": {"apiGroup": RBAC, "kind": format!("{cluster}Role"), "name": secret},
+            });
+            for (kind, mut object) in [("Role", role), ("RoleBinding", binding)] {
+                let kind = format!("{cluster}{kind}");
+                let gvk = GroupVersionKind::gvk(RBAC, "v1", &kind);
+                let resource = ApiResource::from_gvk(&gvk);
+                let api: Api<DynamicObject> = match namespace {
+                    "" => Api::all_with(self.client.clone(), &resource),
+                    namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
+                };
+                object["apiVersion"] = json!(format!("{RBAC}/v1"));
+                object["kind"] = json!(kind);
+                let apply = PatchParams::apply("pullgate-test").force();
+                api.patch(secret, &apply, &Patch::Apply(&object)).await.unwrap();
+            }
+        }
+        let mut config = Config::infer().await.unwrap();
+        config.auth_info.impersonate = Some(secret.clone());
+        let client = Client::try_from(config).unwrap();
+        let leading = webhook_config::keep(client, self.shared.clone(), SETTLE, self.metrics.clone());
+        *self.leader.lock().unwrap() = Some(tokio::spawn(leading));
     }
 
     /// Ends the leader.
