@@ -52,6 +52,11 @@ const FIELD_MANAGER: &str = "pullgate";
 enum Fault {
     #[error("the API server did not do what was asked: {0}")]
     Cluster(#[from] kube::Error),
+    #[error(
+        "Secret {0} is not pullgate's and is left alone: serve it from files (--tls-cert, --tls-key), remove it, or name \
+         another one (--tls-secret)"
+    )]
+    Foreign(String),
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -142,6 +147,9 @@ impl Keeper {
     async fn pass(&mut self) -> Result<Duration, Fault> {
         let names = Names::parse(&self.shared.names)?;
         let secret = self.secrets.get_opt(&self.shared.secret).await?;
+        if secret.as_ref().is_some_and(|secret| !shared::is_ours(secret)) {
+            return Err(Fault::Foreign(self.shared.secret.clone()));
+        }
         let content = secret.as_ref().map(shared::content).unwrap_or_default();
         let mut found = Vec::new();
         for (webhook, api) in &self.configurations {
@@ -270,14 +278,7 @@ impl Keeper {
 
     fn fresh(&self, next: &Next) -> Secret {
         let mut secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(self.shared.secret.clone()),
-                labels: Some(BTreeMap::from([(
-                    "app.kubernetes.io/managed-by".to_owned(),
-                    "pullgate".to_owned(),
-                )])),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(self.shared.secret.clone()), ..ObjectMeta::default() },
             type_: Some("kubernetes.io/tls".to_owned()),
             ..Secret::default()
         };

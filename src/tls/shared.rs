@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
 use kube::api::Api;
+use kube::{Client, ResourceExt};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::rotation::Content;
@@ -20,12 +20,18 @@ use crate::runtime::Pending;
 /// How often the Secret is read though nothing was said of a change.
 const RECHECK: Duration = Duration::from_secs(15);
 
+/// The CAs that clients must trust. Mount or copy this one alone: everything else is for pullgate.
 const BUNDLE: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
+/// While a rotation is under way: the key of the CA that takes over.
 const NEXT_CA_KEY: &str = "next-ca.key";
 const LEAF: &str = "tls.crt";
 const LEAF_KEY: &str = "tls.key";
+/// For each CA of the bundle, when the last certificate expires that it signed.
 const LEAVES_UNTIL: &str = "leaves-until";
+
+/// The label of a Secret that pullgate made, and its value.
+const MADE_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "pullgate");
 
 /// Which Secret replicas share, and who trusts what is in it.
 #[derive(Debug, Clone)]
@@ -57,9 +63,19 @@ pub fn content(secret: &Secret) -> Content {
     }
 }
 
+/// Whether pullgate may write a Secret: it made it, or there is nothing in it. Somebody's own certificate under this
+/// name is not to be lost.
+pub fn is_ours(secret: &Secret) -> bool {
+    let labelled = secret.labels().get(MADE_BY.0).is_some_and(|value| value == MADE_BY.1);
+    let data = secret.data.as_ref();
+    let empty = data.is_none_or(|data| data.values().all(|value| value.0.is_empty()));
+    labelled || empty || data.is_some_and(|data| data.contains_key(LEAVES_UNTIL))
+}
+
 /// Puts a content into a Secret; what else it holds stays.
 pub fn put(secret: &mut Secret, content: &Content) {
     let Content { bundle, ca_key, next_ca_key, leaf, leaf_key, leaves_until } = content;
+    secret.labels_mut().insert(MADE_BY.0.to_owned(), MADE_BY.1.to_owned());
     let exposed = |key: &'_ Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
     let data = secret.data.get_or_insert_with(BTreeMap::new);
     for (key, text) in [

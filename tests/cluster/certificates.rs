@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use pullgate::store::crd;
+use pullgate::tls::issue::Names;
+use pullgate::tls::rotation::{Content, Wanted, next};
 use pullgate::tls::shared::{self, Shared};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -246,6 +249,17 @@ async fn a_damaged_secret_is_mended_and_never_served() {
     cluster.patch_secret(garbage(&all)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(shown(address, &first.bundle).await.unwrap(), der(&first.leaf));
+    // A whole one that has expired does not displace one that has not.
+    let names = Names::parse(&cluster.shared.names).unwrap();
+    let wanted = Wanted { names: &names, rotate: false, settled: false, held: &[] };
+    let long_ago = Timestamp::now().as_second() - 100 * 24 * 60 * 60;
+    let mut secret = cluster.secret().await.unwrap();
+    shared::put(&mut secret, &next(&Content::default(), &wanted, long_ago).unwrap().content);
+    cluster.secrets().replace(&cluster.shared.secret, &PostParams::default(), &secret).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(shown(address, &first.bundle).await.unwrap(), der(&first.leaf));
+    cluster.patch_secret(garbage(&all)).await;
+
     cluster.lead();
     until("order", async || cluster.in_order().await).await;
     // The CA that the API server trusted is trusted still, as there may be leaves of it.
@@ -278,7 +292,8 @@ async fn a_damaged_secret_is_mended_and_never_served() {
                 return false;
             }
             let content = cluster.content().await;
-            content.leaf_key.as_ref().is_some_and(|key| key.expose_secret().contains("BEGIN"))
+            content.leaf.contains("BEGIN")
+                && content.leaf_key.as_ref().is_some_and(|key| key.expose_secret().contains("BEGIN"))
                 && shown(address, &content.bundle).await.is_ok_and(|leaf| leaf == der(&content.leaf))
         };
         let took = until("order", whole).await;
@@ -311,4 +326,29 @@ async fn a_secret_that_cannot_be_written_keeps_nobody_busy() {
     cluster.stop();
     cluster.lead_restricted(&["get", "list", "watch", "create", "update"]).await;
     until("order", async || cluster.in_order().await).await;
+}
+
+#[tokio::test]
+async fn somebodys_own_certificate_is_left_alone() {
+    let cluster = Cluster::new("foreign").await;
+    cluster.configure(1).await;
+    let data = json!({"tls.crt": STANDARD.encode("theirs"), "tls.key": STANDARD.encode("theirs")});
+    let secret =
+        json!({"metadata": {"name": cluster.shared.secret}, "type": "kubernetes.io/tls", "data": data});
+    let secret = serde_json::from_value(secret).unwrap();
+    let made = cluster.secrets().create(&PostParams::default(), &secret).await.unwrap();
+    cluster.lead();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(cluster.secret().await.unwrap(), made);
+    assert!(cluster.bundles().await.iter().all(String::is_empty));
+    // An empty one may be filled.
+    cluster.patch_secret(json!({"data": {"tls.crt": "", "tls.key": ""}})).await;
+    until("order", async || cluster.in_order().await).await;
+    // And what was filled is known again without its label.
+    cluster.patch_secret(json!({"metadata": {"labels": null}, "data": {"tls.key": ""}})).await;
+    until("the repair", async || {
+        let content = cluster.content().await;
+        content.leaf_key.is_some_and(|key| key.expose_secret().contains("BEGIN"))
+    })
+    .await;
 }

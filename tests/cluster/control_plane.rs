@@ -1,6 +1,7 @@
 //! The control plane that `tests/run cluster` started.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
@@ -12,6 +13,7 @@ use kube::discovery::ApiResource;
 use kube::{Client, Config};
 use pullgate::domain::record::Kind;
 use pullgate::store::crd;
+use pullgate::tls::{Certificate, CertificateSource};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -111,4 +113,14 @@ pub fn record(kind: Kind, name: &str, spec: &Value) -> DynamicObject {
         "metadata": {"name": name}, "spec": spec,
     }))
     .unwrap()
+}
+
+/// Arguments for a certificate in files, where `Server::start_with` expects its CA: for a server whose replicas would
+/// else share one that somebody has to issue.
+pub fn certificate_files(directory: &Path) -> [String; 4] {
+    let tls = directory.join("data/tls");
+    let names = vec!["127.0.0.1".to_owned()];
+    Certificate::load(CertificateSource::SelfSigned { dir: tls.clone(), names }).unwrap();
+    let path = |file: &str| tls.join(file).to_str().unwrap().to_owned();
+    ["--tls-cert".to_owned(), path("tls.crt"), "--tls-key".to_owned(), path("tls.key")]
 }

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use pullgate::domain::record::Kind;
 use pullgate::store::crd;
-use pullgate::tls::{Certificate, CertificateSource};
 use serde_json::{Value, json};
 
-use crate::control_plane::{install, record, records, turn, uninstall};
+use crate::control_plane::{certificate_files, install, record, records, turn, uninstall};
 use crate::support::server::{READY_WITHIN, Server};
 
 const IMAGE: &str = "harbor.example.com/team-a/web:1";
@@ -46,12 +45,9 @@ async fn what_kubectl_writes_decides_on_every_replica_within_a_second() {
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let mut replicas = Vec::new();
     for directory in &directories {
-        // A certificate in files, so that nobody has to lead.
-        let tls = directory.path().join("data/tls");
-        let names = vec!["127.0.0.1".to_owned()];
-        Certificate::load(CertificateSource::SelfSigned { dir: tls.clone(), names }).unwrap();
-        let [cert, key] = ["tls.crt", "tls.key"].map(|file| tls.join(file).to_str().unwrap().to_owned());
-        let arguments = ["--store", "kubernetes", "--tls-cert", &cert, "--tls-key", &key];
+        let files = certificate_files(directory.path());
+        let arguments: Vec<_> =
+            ["--store", "kubernetes"].into_iter().chain(files.iter().map(String::as_str)).collect();
         replicas.push(Server::start_with(directory.path(), &arguments, READY_WITHIN).await);
     }
     let create = async |kind, name: &str, spec: Value| {
