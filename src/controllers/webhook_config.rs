@@ -114,7 +114,7 @@ struct Keeper {
     /// The bundle that every configuration carries, and since when it was not seen otherwise.
     in_force: Option<(String, Instant)>,
     /// What could not be written, and the content that it follows: the configurations carry its bundle, and would carry
-    /// another one with every pass.
+    /// another one with every pass. Only where the bundle is another; else it is planned again from what is there.
     unwritten: Option<(Content, Next)>,
     /// What was said last of each configuration, and of the Secret.
     said: BTreeMap<&'static str, String>,
@@ -153,11 +153,13 @@ impl Keeper {
         let content = secret.as_ref().map(shared::content).unwrap_or_default();
         let mut found = Vec::new();
         for (webhook, api) in &self.configurations {
-            found.push((*webhook, api.clone(), api.get_opt(&self.shared.webhook_config).await?));
+            found.push((*webhook, api.clone(), api.get_opt(&self.shared.webhook_config).await));
         }
-        let present = || found.iter().filter_map(|(.., configuration)| configuration.as_ref());
+        let present = || found.iter().filter_map(|(.., configuration)| configuration.as_ref().ok()?.as_ref());
         let held: Vec<String> = present().flat_map(bundles).collect();
-        if !present().all(|configuration| lacking(configuration, &content.bundle).is_empty()) {
+        if found.iter().any(|(.., configuration)| configuration.is_err())
+            || !present().all(|configuration| lacking(configuration, &content.bundle).is_empty())
+        {
             self.in_force = None;
         }
         let rotate = secret.as_ref().is_some_and(asks_for_rotation);
@@ -170,17 +172,22 @@ impl Keeper {
         self.say("the shared certificate", &next.steps);
 
         // The API server first: it is to trust a certificate before anybody serves it. A configuration that cannot be
-        // written is no reason to leave the replicas without one.
+        // read or written is no reason to leave the replicas without one.
         let mut configured = Ok(());
         for (webhook, api, configuration) in found {
-            let outcome = self.configure(webhook, &api, configuration, &next.content.bundle).await;
+            let outcome = match configuration {
+                Ok(configuration) => self.configure(webhook, &api, configuration, &next.content.bundle).await,
+                Err(error) => Err(error.into()),
+            };
             self.metrics.tls.configured(webhook, matches!(outcome, Ok(true)));
             configured = configured.and(outcome.map(drop));
         }
         if next.changed
             && let Err(fault) = self.write(secret, &next).await
         {
-            self.unwritten = Some((content, next));
+            if next.content.bundle != content.bundle {
+                self.unwritten = Some((content, next));
+            }
             return Err(fault);
         }
         self.metrics.tls.ca_expires(next.ca_not_after);

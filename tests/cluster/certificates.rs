@@ -302,11 +302,25 @@ async fn a_damaged_secret_is_mended_and_never_served() {
     }
 }
 
+/// What is documented for the configurations.
+const PATCH: &[&str] = &["get", "list", "watch", "patch"];
+
+#[tokio::test]
+async fn without_permission_for_the_configurations_replicas_get_a_certificate() {
+    let cluster = Cluster::new("unseen").await;
+    cluster.configure(1).await;
+    cluster.lead_restricted(&["get", "list", "watch", "create", "update"], &["delete"]).await;
+    cluster.replica(bind()).await;
+    let told = || cluster.metrics.render().unwrap();
+    until("the metric", async || told().contains("pullgate_webhook_configured{webhook=\"validate\"} 0"))
+        .await;
+}
+
 #[tokio::test]
 async fn the_documented_permissions_are_enough() {
     let cluster = Cluster::new("allowed").await;
     cluster.configure(1).await;
-    cluster.lead_restricted(&["get", "list", "watch", "create", "update", "delete"]).await;
+    cluster.lead_restricted(&["get", "list", "watch", "create", "update", "delete"], PATCH).await;
     until("order", async || cluster.in_order().await).await;
     cluster.patch_secret(json!({"metadata": {"annotations": {"pullgate.io/rotate": "ca"}}})).await;
     until("the rotation", async || cas(&cluster.content().await.bundle) == 2 && cluster.in_order().await)
@@ -317,14 +331,14 @@ async fn the_documented_permissions_are_enough() {
 async fn a_secret_that_cannot_be_written_keeps_nobody_busy() {
     let cluster = Cluster::new("readonly").await;
     cluster.configure(1).await;
-    cluster.lead_restricted(&["get", "list", "watch"]).await;
+    cluster.lead_restricted(&["get", "list", "watch"], PATCH).await;
     until("a bundle", async || cluster.bundles().await.iter().all(|bundle| cas(bundle) == 1)).await;
     let bundles = cluster.bundles().await;
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(cluster.bundles().await, bundles, "another CA with every attempt");
     // Once it can be written, what the API server trusts is what is written.
     cluster.stop();
-    cluster.lead_restricted(&["get", "list", "watch", "create", "update"]).await;
+    cluster.lead_restricted(&["get", "list", "watch", "create", "update"], PATCH).await;
     until("order", async || cluster.in_order().await).await;
 }
 

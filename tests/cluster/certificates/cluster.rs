@@ -135,9 +135,8 @@ impl Cluster {
         *self.leader.lock().unwrap() = Some(leading);
     }
 
-    /// Leads as somebody who may do no more with the Secret than these verbs, and with the configurations no more than
-    /// is documented.
-    pub async fn lead_restricted(&self, verbs: &[&str]) {
+    /// Leads as somebody who may do no more with Secrets and with the configurations than these verbs.
+    pub async fn lead_restricted(&self, verbs: &[&str], on_configurations: &[&str]) {
         let Shared { secret, webhook_config: name, .. } = &self.shared;
         let rules = [
             (NAMESPACE, json!({"apiGroups": [""], "resources": ["secrets"], "verbs": verbs})),
@@ -145,7 +144,7 @@ impl Cluster {
                 "",
                 json!({"apiGroups": ["admissionregistration.k8s.io"], "resourceNames": [name],
                        "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
-                       "verbs": ["get", "list", "watch", "patch"]}),
+                       "verbs": on_configurations}),
             ),
         ];
         for (namespace, rule) in rules {
