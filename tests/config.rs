@@ -14,7 +14,8 @@ struct Serve {
 
 fn config(arguments: &[&str]) -> Result<Config, String> {
     let parsed = Serve::try_parse_from([&["serve"], arguments].concat());
-    parsed.map(|serve| serve.arguments.into()).map_err(|error| error.to_string())
+    let arguments = parsed.map_err(|error| error.to_string())?.arguments;
+    Config::try_from(arguments).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -17,9 +17,6 @@ use crate::support::server::Server;
 const CHART: &str = "deploy/chart";
 const ALERTS: &str = "deploy/chart/files/alerts.yaml";
 
-/// What `serve` learns to read with the parts that use it.
-const COMING: [&str; 4] = ["--client-ca", "--client-name", "--tls-secret", "PULLGATE_IDENTITY"];
-
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -144,7 +141,6 @@ fn the_server_knows_every_argument_and_variable_that_it_is_given() {
     let known = |name: &str| {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         help.match_indices(name).any(|(at, _)| !help[at + name.len()..].starts_with(word))
-            || COMING.contains(&name)
     };
     let container = &deployment()["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["args"][0], "serve");
@@ -209,7 +205,7 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 #[tokio::test]
 async fn alerts_and_dashboard_name_metrics_that_there_are() {
     /// Only the leader of a cluster has these.
-    const LEADERS: [&str; 3] = ["pullgate_leader", "pullgate_pull_secrets", "pullgate_webhook_configured"];
+    const LEADERS: [&str; 1] = ["pullgate_webhook_configured"];
     /// The API server's own; `tests/run deploy` asks one for them.
     const API_SERVERS: [&str; 3] = [
         "apiserver_admission_webhook_admission_duration_seconds_bucket",

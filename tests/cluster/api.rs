@@ -199,8 +199,8 @@ async fn tokens_and_roles_of_the_cluster_decide_who_may_do_what() {
     let (_turn, client) = turn().await;
     prepare(&client).await;
     let directory = tempfile::tempdir().unwrap();
-    let arguments = ["--store", "kubernetes", "--api-auth", "kubernetes"];
-    let server = Server::start_with(directory.path(), &arguments, READY_WITHIN).await;
+    let arguments = ["--api-auth", "kubernetes"];
+    let server = serve(directory.path(), &arguments).await;
     for file in ["tokens.json", "admin-token"] {
         assert!(!directory.path().join("data").join(file).exists(), "{file} was made");
     }
@@ -302,11 +302,11 @@ async fn tokens_that_are_not_good_are_nobodys() {
     prepare(&client).await;
     bind(&client, "pullgate-test-admin", &["admin", "leaving"]).await;
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let arguments = ["--store", "kubernetes", "--api-auth", "kubernetes"];
-    let server = Server::start_with(one.path(), &arguments, READY_WITHIN).await;
+    let arguments = ["--api-auth", "kubernetes"];
+    let server = serve(one.path(), &arguments).await;
     let narrow =
         [&arguments[..], &["--api-audience", "pullgate", "--api-audience", "https://pullgate.example.com"]];
-    let narrow = Server::start_with(other.path(), &narrow.concat(), READY_WITHIN).await;
+    let narrow = serve(other.path(), &narrow.concat()).await;
     let mut calls = Calls::of(&server, one.path());
     let mut narrow = Calls::of(&narrow, other.path());
 

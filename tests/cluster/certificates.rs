@@ -46,7 +46,7 @@ async fn a_fresh_cluster_gets_one_certificate_that_every_process_serves() {
         read().await
     };
     let start = |position: usize| {
-        Server::start_trusting(directories[position].path(), &arguments, READY_WITHIN * 2, ca)
+        Server::start_trusting(directories[position].path(), &arguments, &[], READY_WITHIN * 2, ca)
     };
     let leader = async {
         tokio::time::sleep(Duration::from_secs(2)).await;

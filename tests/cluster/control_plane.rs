@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -16,6 +17,8 @@ use pullgate::store::crd;
 use pullgate::tls::{Certificate, CertificateSource};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
+
+use crate::support::server::{READY_WITHIN, Server};
 
 /// Name of the webhooks that a test may register.
 pub const WEBHOOKS: &str = "pullgate-test";
@@ -115,9 +118,39 @@ pub fn record(kind: Kind, name: &str, spec: &Value) -> DynamicObject {
     .unwrap()
 }
 
+/// Starts a replica with records in the cluster, and a certificate of its own: nobody may be there to issue the one that
+/// replicas share.
+pub async fn serve(directory: &Path, arguments: &[&str]) -> Server {
+    serve_in(directory, arguments, &[], READY_WITHIN).await
+}
+
+/// Starts one with an environment, and another time to get ready.
+pub async fn serve_in(
+    directory: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    ready_within: Duration,
+) -> Server {
+    let certificate = certificate_files(directory);
+    let certificate: Vec<_> = certificate.iter().map(String::as_str).collect();
+    let arguments = [&["--store", "kubernetes"], arguments, &certificate].concat();
+    Server::start_in(directory, &arguments, environment, ready_within).await
+}
+
+/// A pod in namespace `payments` with one private image.
+pub fn review() -> Value {
+    let mut review: Value =
+        serde_json::from_str(include_str!("../data/reviews/validate-create-pods-3.json")).unwrap();
+    let request = &mut review["request"];
+    request["namespace"] = json!("payments");
+    request["object"]["spec"]["containers"][0]["image"] = json!("harbor.example.com/team-a/web:1");
+    request["object"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    review
+}
+
 /// Arguments for a certificate in files, where `Server::start_with` expects its CA: for a server whose replicas would
 /// else share one that somebody has to issue.
-pub fn certificate_files(directory: &Path) -> [String; 4] {
+fn certificate_files(directory: &Path) -> [String; 4] {
     let tls = directory.join("data/tls");
     let names = vec!["127.0.0.1".to_owned()];
     Certificate::load(CertificateSource::SelfSigned { dir: tls.clone(), names }).unwrap();

@@ -11,8 +11,8 @@ use pullgate::domain::record::Kind;
 use pullgate::store::crd;
 use serde_json::{Value, json};
 
-use crate::control_plane::{WEBHOOKS, install, record, records, turn, uninstall};
-use crate::support::server::{READY_WITHIN, Server};
+use crate::control_plane::{WEBHOOKS, install, record, records, serve, turn, uninstall};
+use crate::support::server::Server;
 
 /// Has the API server ask `server` about every record, until [`turn`] finds it.
 pub async fn register(client: &Client, server: &Server, ca: &str) {
@@ -64,7 +64,7 @@ async fn the_api_server_refuses_what_the_guard_denies() {
     uninstall(&client).await;
     install(&client, crd::definitions()).await;
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start_with(directory.path(), &["--store", "kubernetes"], READY_WITHIN).await;
+    let server = serve(directory.path(), &[]).await;
     let create = async |kind, name: &str, spec: Value| {
         records(&client, kind).create(&PostParams::default(), &record(kind, name, &spec)).await
     };

@@ -11,8 +11,8 @@ use pullgate::store::crd;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::control_plane::{forget_leader, install, namespace, records, turn, uninstall};
-use crate::support::server::{READY_WITHIN, Server};
+use crate::control_plane::{forget_leader, install, namespace, records, serve, turn, uninstall};
+use crate::support::server::Server;
 
 const SECRET: &str = "pullgate-pull";
 const KEY: &str = "harbor.example.com/v2/team-a/";
@@ -43,7 +43,7 @@ impl World {
             let _ = secrets.delete(SECRET, &DeleteParams::default()).await;
         }
         let directory = tempfile::tempdir().unwrap();
-        let server = Server::start_with(directory.path(), &["--store", "kubernetes"], READY_WITHIN).await;
+        let server = serve(directory.path(), &[]).await;
         let world = Self { client, server, _turn: turn, _directory: directory };
         world.put("workspaces", "Workspace", "payments", json!({"namespaces": namespaces}), None).await;
         let credential = json!({"username": "robot", "password": "first"});

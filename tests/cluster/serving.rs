@@ -7,21 +7,8 @@ use pullgate::domain::record::Kind;
 use pullgate::store::crd;
 use serde_json::{Value, json};
 
-use crate::control_plane::{certificate_files, install, record, records, turn, uninstall};
-use crate::support::server::{READY_WITHIN, Server};
-
-const IMAGE: &str = "harbor.example.com/team-a/web:1";
-
-/// A pod in namespace `payments` with one private image.
-pub fn review() -> Value {
-    let mut review: Value =
-        serde_json::from_str(include_str!("../data/reviews/validate-create-pods-3.json")).unwrap();
-    let request = &mut review["request"];
-    request["namespace"] = json!("payments");
-    request["object"]["spec"]["containers"][0]["image"] = json!(IMAGE);
-    request["object"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
-    review
-}
+use crate::control_plane::{install, record, records, review, serve, turn, uninstall};
+use crate::support::server::Server;
 
 async fn allowed(server: &Server) -> bool {
     server.review("validate", &review()).await["response"]["allowed"] == true
@@ -45,10 +32,7 @@ async fn what_kubectl_writes_decides_on_every_replica_within_a_second() {
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let mut replicas = Vec::new();
     for directory in &directories {
-        let files = certificate_files(directory.path());
-        let arguments: Vec<_> =
-            ["--store", "kubernetes"].into_iter().chain(files.iter().map(String::as_str)).collect();
-        replicas.push(Server::start_with(directory.path(), &arguments, READY_WITHIN).await);
+        replicas.push(serve(directory.path(), &[]).await);
     }
     let create = async |kind, name: &str, spec: Value| {
         let made = records(&client, kind).create(&PostParams::default(), &record(kind, name, &spec)).await;

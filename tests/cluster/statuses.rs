@@ -9,9 +9,9 @@ use pullgate::domain::record::Kind;
 use pullgate::store::crd;
 use serde_json::{Value, json};
 
-use crate::control_plane::{forget_leader, install, namespace, record, records, turn, uninstall};
-use crate::serving::review;
-use crate::support::server::{READY_WITHIN, Server};
+use crate::control_plane::{
+    forget_leader, install, namespace, record, records, review, serve, turn, uninstall,
+};
 
 async fn create(client: &Client, kind: Kind, name: &str, spec: Value) {
     let made = records(client, kind).create(&PostParams::default(), &record(kind, name, &spec)).await;
@@ -48,7 +48,7 @@ async fn records_say_whether_they_are_in_force() {
     namespace(&client, "pullgate-system").await;
     forget_leader(&client).await;
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start_with(directory.path(), &["--store", "kubernetes"], READY_WITHIN).await;
+    let mut server = serve(directory.path(), &[]).await;
     create(&client, Kind::Registry, "corp", json!({"type": "Harbor", "url": "https://harbor.example.com"}))
         .await;
     create(&client, Kind::PullPolicy, "all", json!({})).await;
@@ -76,7 +76,7 @@ async fn records_say_whether_they_are_in_force() {
     // The next leader heals what this one said.
     assert!(server.terminate().success());
     patch(&client, Kind::RegistrySpace, "bad", json!({"path": "good"})).await;
-    let _server = Server::start_with(directory.path(), &["--store", "kubernetes"], READY_WITHIN).await;
+    let _server = serve(directory.path(), &[]).await;
     let healed = until(&client, Kind::RegistrySpace, "bad", |s| s["valid"]["status"] == "True").await;
     assert_eq!(healed["valid"]["message"], "");
 }
@@ -100,7 +100,7 @@ async fn workspaces_say_whom_they_have_and_pins_hold() {
     };
     remove("payments").await;
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start_with(directory.path(), &["--store", "kubernetes"], READY_WITHIN).await;
+    let server = serve(directory.path(), &[]).await;
     create(&client, Kind::Registry, "corp", json!({"type": "Harbor", "url": "https://harbor.example.com"}))
         .await;
     let space = json!({"registry": "corp", "path": "team-a", "workspaces": ["payments"]});

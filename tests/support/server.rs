@@ -36,17 +36,26 @@ impl Server {
     /// `directory/log`, and its own files in `directory/data`. It knows the tokens file also where records are in a
     /// cluster, unless the arguments say who else is to know the callers.
     pub async fn start_with(directory: &Path, arguments: &[&str], ready_within: Duration) -> Self {
+        Self::start_in(directory, arguments, &[], ready_within).await
+    }
+
+    /// Starts one with an environment.
+    pub async fn start_in(
+        directory: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        ready_within: Duration,
+    ) -> Self {
         let own_ca = directory.join("data/tls/ca.crt");
-        Self::start_trusting(directory, arguments, ready_within, async || {
-            std::fs::read_to_string(own_ca).unwrap()
-        })
-        .await
+        let ca = async || std::fs::read_to_string(own_ca).unwrap();
+        Self::start_trusting(directory, arguments, environment, ready_within, ca).await
     }
 
     /// Starts one whose certificate is of a CA that is known once the process serves.
     pub async fn start_trusting(
         directory: &Path,
         arguments: &[&str],
+        environment: &[(&str, &str)],
         ready_within: Duration,
         ca: impl AsyncFnOnce() -> String,
     ) -> Self {
@@ -58,11 +67,13 @@ impl Server {
         let by_file = vec!["--api-auth", "tokens", "--tokens", tokens.to_str().unwrap()];
         let any = "127.0.0.1:0";
         let mut process: Child = Command::new(pullgate(&[]).get_program())
-            .args(["serve", "--log-json", "--settle", "0", "--webhook-addr", any, "--api-addr", any])
+            .args(["serve", "--log-json", "--webhook-addr", any, "--api-addr", any])
             .args(["--metrics-addr", any, "--data-dir"])
             .arg(&data)
             .args(arguments)
             .args(if arguments.contains(&"--api-auth") { Vec::new() } else { by_file })
+            .env("PULLGATE_SETTLE", "0")
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
