@@ -15,6 +15,7 @@ use crate::api::auth::Authority;
 use crate::api::cluster::{ApiServer, Cluster};
 use crate::api::tokens_file::TokensFile;
 use crate::api::{self, ApiState};
+use crate::cluster::client;
 use crate::cluster::lease::Elector;
 use crate::cluster::namespaces;
 use crate::config::{CallerSource, Config, StoreSource};
@@ -117,6 +118,8 @@ impl App {
             }
             None => tls.clone(),
         };
+        let webhook_listener = webhook_listener.with_draining(runtime.draining());
+        let api_listener = api_listener.with_draining(runtime.draining());
         runtime
             .listen("the webhook listener", |handle| webhook_listener.serve(webhooks, webhook_tls, handle));
         runtime.listen("the API listener", |handle| api_listener.serve(management, tls, handle));
@@ -192,9 +195,7 @@ async fn authority(
 
 /// A client of the cluster that `setting` needs.
 async fn cluster(setting: &'static str) -> anyhow::Result<kube::Client> {
-    // The client takes the process's provider; another part may have chosen the same one already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = kube::Client::try_default().await;
+    let client = client::connect().await.map_err(anyhow::Error::from_boxed);
     client.with_context(|| format!("{setting}: no cluster; set KUBECONFIG, or run in a pod"))
 }
 

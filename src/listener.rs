@@ -10,9 +10,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderValue, Request, Response, Version, header};
 use axum_server::Handle;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use futures::FutureExt;
+use futures::future::Map;
 use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,6 +23,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tower::Service;
+
+use crate::runtime::Draining;
 
 /// Open connections a listener keeps; further ones are closed at once. The API server holds about 25 each.
 const CONNECTIONS_MAX: usize = 4096;
@@ -35,6 +40,7 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     head_timeout: Duration,
+    draining: Draining,
 }
 
 impl Listener {
@@ -47,13 +53,24 @@ impl Listener {
             |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
         let socket = TcpListener::bind(address).map_err(named)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { address: socket.local_addr()?, socket, head_timeout: HEAD_TIMEOUT })
+        Ok(Self {
+            address: socket.local_addr()?,
+            socket,
+            head_timeout: HEAD_TIMEOUT,
+            draining: Draining::default(),
+        })
     }
 
     /// Gives clients another time for a request's head than [`HEAD_TIMEOUT`].
     #[must_use]
     pub fn with_head_timeout(self, head_timeout: Duration) -> Self {
         Self { head_timeout, ..self }
+    }
+
+    /// Asks clients to close their connections once this says so.
+    #[must_use]
+    pub fn with_draining(self, draining: Draining) -> Self {
+        Self { draining, ..self }
     }
 
     /// Where it listens.
@@ -71,8 +88,11 @@ impl Listener {
         tls: Option<Arc<ServerConfig>>,
         handle: Handle<SocketAddr>,
     ) -> io::Result<()> {
-        let limit =
-            Limit { places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), first_request: self.head_timeout };
+        let limit = Limit {
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            first_request: self.head_timeout,
+            draining: self.draining,
+        };
         let mut server = axum_server::from_tcp(self.socket)?.handle(handle);
         let http = server.http_builder();
         http.http1().timer(TokioTimer::new()).header_read_timeout(self.head_timeout);
@@ -94,6 +114,7 @@ struct Limit {
     places: Arc<Semaphore>,
     /// How long a connection may take to its first request.
     first_request: Duration,
+    draining: Draining,
 }
 
 impl<S> Accept<TcpStream, S> for Limit {
@@ -107,7 +128,8 @@ impl<S> Accept<TcpStream, S> for Limit {
             stream.set_nodelay(true)?;
             let asked = Arc::new(AtomicBool::new(false));
             let deadline = Some((Box::pin(sleep(self.first_request)), asked.clone()));
-            Ok((Awaited { stream, deadline }, Placed { service, asked, _place: Arc::new(place) }))
+            let draining = self.draining.clone();
+            Ok((Awaited { stream, deadline }, Placed { service, asked, draining, _place: Arc::new(place) }))
         }))
     }
 }
@@ -117,22 +139,37 @@ struct Placed<S> {
     service: S,
     /// Whether a request has come.
     asked: Arc<AtomicBool>,
+    draining: Draining,
     _place: Arc<OwnedSemaphorePermit>,
 }
 
-impl<R, S: Service<R>> Service<R> for Placed<S> {
+impl<Q, A, S: Service<Request<Q>, Response = Response<A>>> Service<Request<Q>> for Placed<S> {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = Map<S::Future, fn(Result<S::Response, S::Error>) -> Result<S::Response, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(cx)
     }
 
-    fn call(&mut self, request: R) -> S::Future {
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
         self.asked.store(true, Ordering::Relaxed);
-        self.service.call(request)
+        // A client that keeps its connections for ever would write a request into one that is just being closed, and
+        // Go sends no POST twice. HTTP/2 has a frame of its own for that.
+        let last = self.draining.begun() && request.version() < Version::HTTP_2;
+        self.service.call(request).map(if last { closing } else { unchanged })
     }
+}
+
+fn unchanged<A, E>(answer: Result<Response<A>, E>) -> Result<Response<A>, E> {
+    answer
+}
+
+fn closing<A, E>(answer: Result<Response<A>, E>) -> Result<Response<A>, E> {
+    answer.map(|mut response| {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    })
 }
 
 /// A connection that is ended unless it makes a request in time. hyper's own time-outs begin once it knows which

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,7 +69,19 @@ pub struct Runtime {
     tasks: JoinSet<(&'static str, String)>,
     listeners: Vec<Handle<SocketAddr>>,
     stopping: watch::Sender<bool>,
+    draining: Draining,
     closing: JoinSet<()>,
+}
+
+/// Whether a shutdown has begun, for the hot path.
+#[derive(Debug, Clone, Default)]
+pub struct Draining(Arc<AtomicBool>);
+
+impl Draining {
+    /// Whether it has.
+    pub fn begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Tells a task that the process is shutting down.
@@ -84,6 +97,11 @@ impl Stopping {
 }
 
 impl Runtime {
+    /// Says when a shutdown has begun.
+    pub fn draining(&self) -> Draining {
+        self.draining.clone()
+    }
+
     /// Starts a task that must not end.
     pub fn supervise(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(async move {
@@ -125,7 +143,7 @@ impl Runtime {
     }
 
     /// Runs until a signal or until a task ends. After a signal: not ready at once, `settle` for the load balancers
-    /// to notice, then no new connections, and up to `grace` for the open requests. A second signal ends at once.
+    /// to notice and for clients to close the connections that they use, then no new connections, and up to `grace` for the open requests. A second signal ends at once.
     ///
     /// # Errors
     /// A task ended, with its name.
@@ -149,6 +167,7 @@ impl Runtime {
         }
         readiness.drain();
         self.stopping.send_replace(true);
+        self.draining.0.store(true, Ordering::Relaxed);
         let closing = &mut self.closing;
         let drained = async {
             tokio::time::sleep(settle).await;

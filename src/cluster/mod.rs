@@ -1,5 +1,6 @@
 //! What replicas settle among themselves, and how they follow the cluster's objects.
 
+pub mod client;
 pub mod lease;
-pub mod namespaces;
 pub mod named;
+pub mod namespaces;

@@ -5,12 +5,10 @@ use std::fmt::Debug;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::utils::WatchStreamExt;
-use kube::runtime::watcher::{Config, DefaultBackoff, watcher};
+use kube::runtime::watcher::{DefaultBackoff, watcher};
 use serde::de::DeserializeOwned;
 
-/// Seconds after which a watch is begun anew where it stopped. A connection that died without a word is noticed
-/// five seconds later.
-const WATCH_SECONDS: u32 = 30;
+use super::client::watching;
 
 /// Says, endlessly, that the object of this name may have changed, come or gone. What it is now is for the reader to
 /// ask: so nothing depends on what a watch has missed.
@@ -18,7 +16,7 @@ pub fn changes<K>(api: Api<PartialObjectMeta<K>>, name: &str) -> BoxStream<'stat
 where
     K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let config = Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
+    let config = watching().fields(&format!("metadata.name={name}"));
     let told = watcher(api, config).backoff(DefaultBackoff::default());
     told.filter_map(async |told| match told {
         Ok(_) => Some(()),

@@ -7,21 +7,18 @@ use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Config, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{DefaultBackoff, Event, watcher};
 use kube::{Api, Client};
 
+use super::client::watching;
 use crate::controllers::index::NamespaceEvent;
 use crate::domain::record::Name;
-
-/// Seconds after which a watch is begun anew where it stopped, as those of the records are.
-const WATCH_SECONDS: u32 = 30;
 
 /// All namespaces, then every change. One that is being deleted is gone: nothing can be made in it any more. A
 /// watch that fails is begun again for ever.
 pub fn watch(client: Client) -> BoxStream<'static, NamespaceEvent> {
-    let config = Config::default().timeout(WATCH_SECONDS);
     let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client);
-    let events = watcher(namespaces, config).backoff(DefaultBackoff::default());
+    let events = watcher(namespaces, watching()).backoff(DefaultBackoff::default());
     let mut listed = None;
     events
         .filter_map(move |event| {

@@ -17,12 +17,13 @@ use futures::stream::{self, BoxStream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PartialObjectMeta, Preconditions};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::index::Published;
+use crate::cluster::client::watching;
 use crate::domain::pull_secret::PULL_SECRET;
 use crate::domain::record::{Name, Records};
 use crate::domain::snapshot::Snapshot;
@@ -40,8 +41,6 @@ const RETRY: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_mins(5);
 /// Secrets written at a time.
 const WRITES: usize = 16;
-/// Seconds after which a watch is begun anew where it stopped.
-const WATCH_SECONDS: u32 = 30;
 
 /// Namespaces without the pull secret that they should have.
 pub type Troubles = Arc<BTreeMap<Name, Trouble>>;
@@ -95,7 +94,7 @@ impl PullSecrets {
 
     fn watch_secrets(&self) -> BoxStream<'static, watcher::Event<Secret>> {
         let name = format!("metadata.name={PULL_SECRET}");
-        let config = Config::default().fields(&name).timeout(WATCH_SECONDS);
+        let config = watching().fields(&name);
         let events = watcher(Api::<Secret>::all(self.client.clone()), config);
         good(events.backoff(DefaultBackoff::default()))
     }
@@ -103,7 +102,7 @@ impl PullSecrets {
     /// Says that some Secret of the own namespace changed, which may be a credential.
     fn watch_credentials(&self) -> BoxStream<'static, ()> {
         let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(self.client.clone(), &self.namespace);
-        let events = watcher(secrets, Config::default().timeout(WATCH_SECONDS));
+        let events = watcher(secrets, watching());
         good(events.backoff(DefaultBackoff::default())).map(drop).boxed()
     }
 

@@ -6,6 +6,7 @@
 //! the audience that it was given for, and is void for any other.
 
 mod credentials;
+mod object;
 mod watch;
 
 use async_trait::async_trait;
@@ -16,8 +17,10 @@ use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use self::object::RecordObject;
 use super::crd::{GROUP, VERSION, plural};
 use super::manifest::API_VERSION;
+
 use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
 use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Kind, Name};
@@ -40,6 +43,11 @@ impl KubernetesStore {
     }
 
     fn records(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &resource(kind))
+    }
+
+    /// The same for reading alone.
+    fn read(&self, kind: Kind) -> Api<RecordObject> {
         Api::all_with(self.client.clone(), &resource(kind))
     }
 
@@ -101,20 +109,20 @@ impl RecordStore for KubernetesStore {
     }
 
     async fn get(&self, kind: Kind, name: &str) -> Result<Option<Document>, StoreError> {
-        let found = self.records(kind).get_opt(name).await.map_err(|error| unavailable(&error))?;
-        Ok(found.map(|object| document(kind, object)))
+        let found = self.read(kind).get_opt(name).await.map_err(|error| unavailable(&error))?;
+        Ok(found.map(|object| object.into_document(kind)))
     }
 
     /// The API server lists in the order of names and continues only its own pages, so a page far into a long list
     /// costs the pages before it.
     async fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
-        let (api, mut items) = (self.records(kind), Vec::new());
+        let (api, mut items) = (self.read(kind), Vec::new());
         let mut asked = ListParams::default().limit(u32::try_from(PAGE.min(limit + 1)).unwrap_or(u32::MAX));
         loop {
             let page = api.list(&asked).await.map_err(|error| unavailable(&error))?;
             let next = page.metadata.continue_.filter(|token| !token.is_empty());
-            let wanted = |object: &DynamicObject| after.is_none_or(|after| *object.name_any() > *after);
-            items.extend(page.items.into_iter().filter(wanted).map(|object| document(kind, object)));
+            let wanted = |object: &RecordObject| after.is_none_or(|after| *object.name() > *after);
+            items.extend(page.items.into_iter().filter(wanted).map(|object| object.into_document(kind)));
             let more = items.len() > limit;
             if more || next.is_none() {
                 items.truncate(limit);

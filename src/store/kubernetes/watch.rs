@@ -6,29 +6,29 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
 use futures::stream::{self, BoxStream, SelectAll, StreamExt};
-use kube::ResourceExt;
-use kube::api::{DynamicObject, ListParams};
+use kube::api::ListParams;
 use kube::runtime::utils::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, DefaultBackoff, watcher};
+use kube::runtime::watcher::{self, DefaultBackoff, watcher};
 
-use super::{KubernetesStore, document};
+use super::KubernetesStore;
+use super::object::RecordObject;
+use crate::cluster::client::watching;
 use crate::domain::record::{Kind, Name};
 use crate::store::{Event, StoreError};
 
-/// Seconds after which a watch is begun anew where it stopped. A connection that died without a word is noticed
-/// five seconds later.
-const WATCH_SECONDS: u32 = 30;
+/// Objects asked for at a time. A list of 100,000 in pages of the usual 500 takes 200 round trips.
+const PAGE: u32 = 5_000;
 /// How often a store that failed is asked whether it is back.
 const PROBE: Duration = Duration::from_secs(1);
 
-type Told = (Kind, Result<watcher::Event<DynamicObject>, watcher::Error>);
+type Told = (Kind, Result<watcher::Event<RecordObject>, watcher::Error>);
 
 /// Everything, then every change. A watch that has to list again tells what is there once more, and what is gone:
 /// decisions go on meanwhile.
 pub(super) fn watch(store: &KubernetesStore) -> BoxStream<'static, Result<Event, StoreError>> {
     let streams = Kind::ALL.map(|kind| {
-        let config = Config::default().timeout(WATCH_SECONDS);
-        let events = watcher(store.records(kind), config).backoff(DefaultBackoff::default());
+        let config = watching().page_size(PAGE);
+        let events = watcher(store.read(kind), config).backoff(DefaultBackoff::default());
         events.map(move |told| (kind, told)).boxed()
     });
     let watch = Watch {
@@ -84,7 +84,7 @@ impl Watch {
         }
     }
 
-    fn take(&mut self, kind: Kind, told: Result<watcher::Event<DynamicObject>, watcher::Error>) {
+    fn take(&mut self, kind: Kind, told: Result<watcher::Event<RecordObject>, watcher::Error>) {
         let Some(known) = self.kinds.iter_mut().find(|known| known.kind == kind) else { return };
         match told {
             Err(error) => {
@@ -117,18 +117,18 @@ impl Known {
     /// Passes an event on; whether a list ended with it.
     fn take(
         &mut self,
-        event: watcher::Event<DynamicObject>,
+        event: watcher::Event<RecordObject>,
         ready: &mut VecDeque<Result<Event, StoreError>>,
     ) -> bool {
         match event {
             watcher::Event::Init => self.listed = Some(BTreeSet::new()),
             watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
-                let document = document(self.kind, object);
+                let document = object.into_document(self.kind);
                 self.listed.as_mut().unwrap_or(&mut self.names).insert(document.name.clone());
                 ready.push_back(Ok(Event::Put(document)));
             }
             watcher::Event::Delete(object) => {
-                let name = Name::from(object.name_any());
+                let name = object.name();
                 self.names.remove(&name);
                 ready.push_back(Ok(Event::Deleted(self.kind, name)));
             }

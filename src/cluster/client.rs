@@ -1,0 +1,36 @@
+//! How pullgate talks to the API server, and notices that it no longer does.
+//!
+//! A network that drops everything without a word lets a request wait for ever: on a watch whose events never come, and
+//! on an idle connection that is used again. So no watch lives long, and no answer may be silent for longer.
+
+use std::time::Duration;
+
+use kube::runtime::watcher;
+use kube::{Client, Config};
+
+/// Seconds after which a watch is begun anew where it stopped. kube gives a silent one up five seconds later.
+const WATCH_SECONDS: u32 = 20;
+/// How long an answer may be silent. Above what a watch may be.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A client of the cluster that KUBECONFIG or the pod's service account names.
+///
+/// # Errors
+/// There is no such cluster, or what says so cannot be read.
+pub async fn connect() -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+    // The client takes the process's provider; another part may have chosen the same one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut config = Config::infer().await?;
+    config.connect_timeout = Some(CONNECT);
+    config.read_timeout = Some(SILENCE);
+    // Or the time that a connection lay idle would count.
+    config.reset_reader_on_write = true;
+    Ok(Client::try_from(config)?)
+}
+
+/// What every watch begins with.
+pub fn watching() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
