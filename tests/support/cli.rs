@@ -11,9 +11,11 @@ pub struct Run {
     pub stderr: String,
 }
 
-/// The binary with the environment's wishes for colours taken out.
+/// The binary with the environment's wishes for colours taken out: this build's, or where figures are taken a release's
+/// that `PULLGATE_BINARY` names.
 pub fn pullgate(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
+    let binary = std::env::var("PULLGATE_BINARY");
+    let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_pullgate")));
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         command.env_remove(variable);
