@@ -82,7 +82,7 @@ pub async fn uninstall(client: &Client) {
         api.delete(&name, &DeleteParams::default()).await.unwrap();
         let gone = kube::runtime::conditions::is_deleted(&uid);
         let waited = kube::runtime::wait::await_condition(api.clone(), &name, gone);
-        tokio::time::timeout(std::time::Duration::from_secs(60), waited).await.unwrap().unwrap();
+        tokio::time::timeout(std::time::Duration::from_mins(1), waited).await.unwrap().unwrap();
     }
 }
 
