@@ -1,5 +1,6 @@
 //! A platform of two workspaces in front of the node's registries, with a pullgate that decides.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
@@ -83,11 +84,15 @@ impl World {
         self.webhooks_on().await;
     }
 
-    /// Makes a namespace that goes when the next world comes.
+    /// Makes a namespace that goes when the next world comes. One of its name may still be going.
     pub async fn namespace(&self, name: &str) {
         let namespace = json!({"metadata": {"name": name, "labels": {WORLD: "yes"}}});
+        let namespace = serde_json::from_value(namespace).unwrap();
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        namespaces.create(&PostParams::default(), &serde_json::from_value(namespace).unwrap()).await.unwrap();
+        eventually(&format!("namespace {name}"), async || {
+            namespaces.create(&PostParams::default(), &namespace).await.map_err(|error| error.to_string())
+        })
+        .await;
     }
 
     /// Writes a record through the management API.
@@ -193,12 +198,17 @@ pub fn tenant_registry() -> String {
     on_loopback("TENANT_REGISTRY_PORT")
 }
 
+/// The folder whose manifests the kubelet runs by itself.
+pub fn static_pods() -> PathBuf {
+    told("STATIC_PODS").into()
+}
+
 fn on_loopback(variable: &str) -> String {
-    let port = std::env::var(variable);
-    format!(
-        "127.0.0.1:{}",
-        port.unwrap_or_else(|_| panic!("no {variable}; start this through tests/run node"))
-    )
+    format!("127.0.0.1:{}", told(variable))
+}
+
+fn told(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("no {variable}; start this through tests/run node"))
 }
 
 /// An image of the space `team-a`.
