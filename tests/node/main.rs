@@ -1,5 +1,6 @@
 //! pullgate in front of a real node: pods that run, or do not. `tests/run node` starts control plane, node and
-//! registries, and says where they are in `KUBECONFIG`, `REGISTRY_PORT`, `TENANT_REGISTRY_PORT` and `STATIC_PODS`.
+//! registries, and says where they are in `KUBECONFIG`, `PLATFORM_REGISTRY_PORT`, `TENANT_REGISTRY_PORT` and
+//! `STATIC_PODS`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../cluster/control_plane.rs"]

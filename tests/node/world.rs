@@ -97,7 +97,9 @@ impl World {
 
     /// Writes a record through the management API.
     pub async fn put(&self, plural: &str, kind: &str, name: &str, spec: Value, credential: Option<Value>) {
-        let mut record = json!({"apiVersion": "pullgate.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        let mut record = json!({
+            "apiVersion": "pullgate.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
+        });
         if let Some(credential) = credential {
             record["credential"] = credential;
         }
@@ -190,7 +192,7 @@ async fn remove_namespaces(client: &Client) {
 
 /// The platform's registry: host and port.
 pub fn platform_registry() -> String {
-    on_loopback("REGISTRY_PORT")
+    on_loopback("PLATFORM_REGISTRY_PORT")
 }
 
 /// The registry of a tenant: host and port.
