@@ -19,10 +19,10 @@ use rustls::pki_types::PrivateSec1KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use crate::control_plane::{WEBHOOKS, install, turn, uninstall};
+use crate::control_plane::{WEBHOOKS, install, serve, turn, uninstall};
 use crate::guard::register;
 use crate::support::https_client::client as https;
-use crate::support::server::{READY_WITHIN, Server};
+use crate::support::server::Server;
 
 const SYSTEM: &str = "pullgate-system";
 const CALLERS: &str = "pullgate-callers";

@@ -106,8 +106,8 @@ impl World {
     }
 }
 
-fn entry(auth: &str) -> Option<Value> {
-    Some(json!({KEY: {"auth": auth}}))
+fn entry(auth: &str) -> Value {
+    json!({KEY: {"auth": auth}})
 }
 
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -121,8 +121,8 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 #[tokio::test]
 async fn a_bound_namespace_has_the_secret_for_as_long_as_it_is_entitled() {
     let world = World::new(&["pay-a", "pay-b"]).await;
-    world.until("pay-a", entry(FIRST)).await;
-    world.until("pay-b", entry(FIRST)).await;
+    world.until("pay-a", Some(entry(FIRST))).await;
+    world.until("pay-b", Some(entry(FIRST))).await;
     assert!(world.secret("outside").await.is_none());
     let secret = world.secret("pay-a").await.unwrap();
     assert_eq!(secret.type_.as_deref(), Some("kubernetes.io/dockerconfigjson"));
@@ -135,30 +135,30 @@ async fn a_bound_namespace_has_the_secret_for_as_long_as_it_is_entitled() {
     world.until("pay-a", None).await;
     world.until("pay-b", None).await;
     world.patch(Kind::RegistrySpace, "corp.team-a", json!({"workspaces": ["payments"]})).await;
-    world.until("pay-a", entry(FIRST)).await;
+    world.until("pay-a", Some(entry(FIRST))).await;
     // A namespace leaves the workspace, and joins again.
     world.patch(Kind::Workspace, "payments", json!({"namespaces": ["pay-a"]})).await;
     world.until("pay-b", None).await;
     world.patch(Kind::Workspace, "payments", json!({"namespaces": ["pay-a", "pay-b", "pay-late"]})).await;
-    world.until("pay-b", entry(FIRST)).await;
+    world.until("pay-b", Some(entry(FIRST))).await;
     // One that is made after its workspace named it.
     namespace(&world.client, "pay-late").await;
-    world.until("pay-late", entry(FIRST)).await;
+    world.until("pay-late", Some(entry(FIRST))).await;
     // Another password.
     let credential = json!({"username": "robot", "password": "second"});
     world.server.call(Method::PUT, "/registries/corp/credential", Some(credential)).await;
-    world.until("pay-a", entry(SECOND)).await;
-    world.until("pay-b", entry(SECOND)).await;
+    world.until("pay-a", Some(entry(SECOND))).await;
+    world.until("pay-b", Some(entry(SECOND))).await;
     // Another address: what was given for the old one goes to nobody.
     world.patch(Kind::Registry, "corp", json!({"url": "https://harbor.example.org"})).await;
     world.until("pay-a", None).await;
     world.patch(Kind::Registry, "corp", json!({"url": "https://harbor.example.com"})).await;
-    world.until("pay-a", entry(SECOND)).await;
+    world.until("pay-a", Some(entry(SECOND))).await;
     // The workspace goes.
     records(&world.client, Kind::Workspace).delete("payments", &DeleteParams::default()).await.unwrap();
     world.until("pay-a", None).await;
     world.put("workspaces", "Workspace", "payments", json!({"namespaces": ["pay-a"]}), None).await;
-    world.until("pay-a", entry(SECOND)).await;
+    world.until("pay-a", Some(entry(SECOND))).await;
     // The registry goes.
     records(&world.client, Kind::Registry).delete("corp", &DeleteParams::default()).await.unwrap();
     world.until("pay-a", None).await;
@@ -167,14 +167,14 @@ async fn a_bound_namespace_has_the_secret_for_as_long_as_it_is_entitled() {
 #[tokio::test]
 async fn what_tenants_do_to_it_is_repaired() {
     let world = World::new(&["pay-a"]).await;
-    world.until("pay-a", entry(FIRST)).await;
+    world.until("pay-a", Some(entry(FIRST))).await;
     let secrets = world.secrets("pay-a");
     let merge = async |patch: Value| {
         secrets.patch(SECRET, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     };
     // {"auths":{}} in base 64.
     merge(json!({"data": {".dockerconfigjson": "eyJhdXRocyI6e319"}})).await;
-    world.until("pay-a", entry(FIRST)).await;
+    world.until("pay-a", Some(entry(FIRST))).await;
     merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}})).await;
     eventually("the label is back", async || {
         world
@@ -189,10 +189,10 @@ async fn what_tenants_do_to_it_is_repaired() {
     })
     .await;
     secrets.delete(SECRET, &DeleteParams::default()).await.unwrap();
-    world.until("pay-a", entry(FIRST)).await;
+    world.until("pay-a", Some(entry(FIRST))).await;
     // Frozen with a text of the tenant's: only a new one helps.
     merge(json!({"data": {".dockerconfigjson": "eyJhdXRocyI6e319"}, "immutable": true})).await;
-    world.until("pay-a", entry(FIRST)).await;
+    world.until("pay-a", Some(entry(FIRST))).await;
     eventually("it is no longer frozen", async || {
         world.secret("pay-a").await.is_some_and(|s| s.immutable.is_none())
     })
@@ -202,7 +202,7 @@ async fn what_tenants_do_to_it_is_repaired() {
 #[tokio::test]
 async fn a_secret_that_somebody_else_made_is_never_touched() {
     let world = World::new(&["pay-a", "pay-b"]).await;
-    world.until("pay-a", entry(FIRST)).await;
+    world.until("pay-a", Some(entry(FIRST))).await;
     // Unbound, so that the tenants are first. One of them copies everything that a manifest can hold.
     let made = world.secret("pay-a").await.unwrap();
     world.patch(Kind::RegistrySpace, "corp.team-a", json!({"workspaces": []})).await;
@@ -234,7 +234,7 @@ async fn a_secret_that_somebody_else_made_is_never_touched() {
         assert_eq!(found.metadata.resource_version, made.metadata.resource_version, "{namespace}");
     }
     world.secrets("pay-a").delete(SECRET, &DeleteParams::default()).await.unwrap();
-    world.until("pay-a", entry(FIRST)).await;
+    world.until("pay-a", Some(entry(FIRST))).await;
     eventually("the status is mended", async || {
         let members = world.status(Kind::Workspace, "payments").await["members"].take();
         members[0]["pullSecret"].is_null() && members[1]["pullSecret"] == "Foreign"
@@ -255,11 +255,11 @@ async fn a_hundred_namespaces_have_it_within_five_seconds() {
         join_all(names.iter().map(|name| world.until(name, expected.clone()))).await;
         start.elapsed()
     };
-    all(entry(FIRST)).await;
+    all(Some(entry(FIRST))).await;
     world.patch(Kind::RegistrySpace, "corp.team-a", json!({"workspaces": []})).await;
     let gone = all(None).await;
     world.patch(Kind::RegistrySpace, "corp.team-a", json!({"workspaces": ["payments"]})).await;
-    let there = all(entry(FIRST)).await;
+    let there = all(Some(entry(FIRST))).await;
     println!("Secrets of 100 namespaces: gone after {gone:?}, there after {there:?}");
     assert!(
         there < Duration::from_secs(5) && gone < Duration::from_secs(5),
@@ -275,7 +275,7 @@ async fn a_hundred_namespaces_have_it_within_five_seconds() {
 #[tokio::test]
 async fn while_nothing_changes_nothing_is_written_but_the_lease() {
     let world = World::new(&["pay-a"]).await;
-    world.until("pay-a", entry(FIRST)).await;
+    world.until("pay-a", Some(entry(FIRST))).await;
     // Statuses settle.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = writes(&world.client).await;

@@ -80,7 +80,7 @@ impl Prometheus {
 
     pub async fn until_quiet(&self, names: &[&str]) {
         let what = format!("{names:?} end");
-        until(&what, Duration::from_secs(60), async || {
+        until(&what, Duration::from_mins(1), async || {
             let firing = self.firing().await;
             names.iter().all(|name| !firing.contains(*name))
         })

@@ -11,9 +11,9 @@ use pullgate::store::crd;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::control_plane::{forget_leader, install, namespace, records, turn, uninstall};
+use crate::control_plane::{forget_leader, install, namespace, records, serve, turn, uninstall};
 use crate::pods::{create, pod};
-use crate::support::server::{READY_WITHIN, Server};
+use crate::support::server::Server;
 use crate::webhooks::{self, Endpoint};
 
 /// An image that the node has from its beginning, of a registry that nobody integrated.
@@ -50,7 +50,7 @@ impl World {
         forget_leader(&client).await;
         let (bound, unbound) = (format!("{name}-bound"), format!("{name}-unbound"));
         let directory = tempfile::tempdir().unwrap();
-        let server = Server::start_with(directory.path(), &["--store", "kubernetes"], READY_WITHIN).await;
+        let server = serve(directory.path(), &[]).await;
         let endpoint = Endpoint { url: server.webhooks.clone(), ca: webhooks::authority(directory.path()) };
         let world = Self { client, bound, unbound, server, endpoint, started, directory, _turn: turn };
         world.populate(name).await;
