@@ -26,14 +26,12 @@ use crate::domain::record::{Entry, Kind, Name, Named, Problem, Records, Workspac
 use crate::store::manifest::{
     Condition, ConditionStatus, Member, PullPolicyStatus, RegistryStatus, SpaceStatus, WorkspaceStatus,
 };
-use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError};
+use crate::store::{CredentialChange, Document, Event, Precondition, RecordStore, StoreError};
 
 /// How long changes are collected before a pass.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How soon a pass follows one in which something failed.
 const RETRY: Duration = Duration::from_secs(2);
-/// Records read at a time when this replica takes the lead.
-const PAGE: usize = 500;
 /// Statuses written at a time.
 const WRITES: usize = 8;
 /// The condition that says whether a record is in force.
@@ -129,24 +127,25 @@ impl Statuses {
         worst
     }
 
-    /// Spaces of which an earlier leader said that they are invalid.
+    /// Spaces of which an earlier leader said that they are invalid. A watch tells of all once, a page at a time and in
+    /// order; listing page by page would begin anew with each.
     async fn said_before(&self) -> Result<BTreeMap<Key, Saying>, StoreError> {
         let mut said = BTreeMap::new();
-        let mut after: Option<Name> = None;
-        loop {
-            let page = self.store.list(Kind::RegistrySpace, after.as_deref(), PAGE).await?;
-            for document in &page.items {
-                let conditions = document.status.get("conditions").and_then(Value::as_array);
-                let refused = |c: &Value| c["type"] == VALID && c["status"] == "False";
-                if conditions.is_some_and(|all| all.iter().any(refused)) {
-                    said.insert((document.kind, document.name.clone()), Saying::default());
+        let mut events = self.store.watch();
+        while let Some(event) = events.next().await {
+            match event? {
+                Event::Put(document) if document.kind == Kind::RegistrySpace => {
+                    let conditions = document.status.get("conditions").and_then(Value::as_array);
+                    let refused = |c: &Value| c["type"] == VALID && c["status"] == "False";
+                    if conditions.is_some_and(|all| all.iter().any(refused)) {
+                        said.insert((document.kind, document.name), Saying::default());
+                    }
                 }
-            }
-            after = page.items.last().map(|document| document.name.clone());
-            if !page.more {
-                return Ok(said);
+                Event::Synced => break,
+                _ => {}
             }
         }
+        Ok(said)
     }
 
     /// Writes a status, if it does not say so already.

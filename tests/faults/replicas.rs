@@ -21,6 +21,8 @@ use crate::webhooks::{platform, pod, register};
 const INTERVAL: Duration = Duration::from_millis(5);
 /// How long pods must have come at least.
 const AT_LEAST: Duration = Duration::from_mins(1);
+/// Pods under way at most; while nobody answers, further ones wait.
+const UNDER_WAY: usize = 128;
 /// How long a pod is tried again that met no answer: a controller does so for longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long after a kill calls may fail that were under way.
@@ -72,11 +74,15 @@ async fn send(client: Client, entitled: bool) -> Sent {
             Err(error) => error,
         };
         match &error {
-            kube::Error::Api(status) if status.message.contains("failed calling webhook") => {
+            // The gate refuses what the mutating webhook could not be asked about.
+            kube::Error::Api(status)
+                if status.message.contains("failed calling webhook")
+                    || (entitled && status.message.contains("to Always")) =>
+            {
                 uncalled.push((Instant::now(), status.message.clone()));
             }
             kube::Error::Api(status)
-                if status.code == 403 && !entitled && status.message.contains("is not bound") =>
+                if status.code == 403 && !entitled && status.message.contains("ask a platform admin") =>
             {
                 break Outcome::Denied;
             }
@@ -100,6 +106,11 @@ async fn load(client: Client, stop: Arc<AtomicBool>) -> Tally {
     let mut count = 0_usize;
     while !stop.load(Ordering::Relaxed) {
         tick.tick().await;
+        while sent.len() >= UNDER_WAY
+            && let Some(done) = sent.join_next().await
+        {
+            tally.take(done.unwrap());
+        }
         count += 1;
         sent.spawn(send(client.clone(), !count.is_multiple_of(4)));
         while let Some(done) = sent.try_join_next() {
@@ -179,11 +190,13 @@ async fn no_pod_is_lost_and_none_slips_through_whatever_breaks() {
     }
     prometheus.watch(&fleet).await;
     said("all replicas are new; now the API server restarts");
+    let leaves = Instant::now();
     tokio::task::block_in_place(|| plane.restart_api(Duration::from_secs(1)));
     until("the API server is back", Duration::from_mins(1), async || {
         client.apiserver_version().await.is_ok()
     })
     .await;
+    let away = leaves.elapsed();
     said("the API server is back; now another CA");
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "pullgate-system");
     let before = secrets.get("pullgate-tls").await.unwrap();
@@ -220,5 +233,5 @@ async fn no_pod_is_lost_and_none_slips_through_whatever_breaks() {
     assert!(late.is_empty(), "webhooks that could not be called: {late:?}");
     let bare = tally.bare.iter().filter(|at| **at < killed || **at > killed + AFTERMATH).count();
     assert_eq!(bare, 0, "pods without the reference");
-    assert!(sent > 180.0 * took.as_secs_f64(), "the machine was too slow for 200 pods a second");
+    assert!(sent > 180.0 * (took - away).as_secs_f64(), "the machine was too slow for 200 pods a second");
 }
