@@ -65,7 +65,7 @@ async fn harbor_and_artifactory_need_a_credential() {
     assert!(created.get("credential").is_none());
     let stored = api.store.stored_credential("second").unwrap();
     assert_eq!(stored.password.expose_secret(), PASSWORD);
-    assert_eq!(stored.audience, "https://second.example.com second.example.com");
+    assert_eq!(stored.audience, "https://second.example.com second.example.com for the platform");
     // A Docker registry may leave both empty.
     let mut open = owned("open", "a", "https://open.example.com");
     open["credential"] = json!({"username": "", "password": ""});

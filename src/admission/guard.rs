@@ -169,8 +169,8 @@ impl Subject {
             return Vec::new();
         }
         let warning = match valid_registry(&old) {
-            Some(old) if old.audience() == new.audience() && old.owner == new.owner => return Vec::new(),
-            Some(old) if old.audience() == new.audience() => {
+            Some(old) if old.audience() == new.audience() => return Vec::new(),
+            Some(old) if old.owner != new.owner => {
                 "the stored credential was given for the registry's former owner; give user name and password again"
             }
             _ => "the stored credential is void for a changed address; give user name and password again",

@@ -18,6 +18,7 @@ use super::ApiState;
 use super::audit::{self, Act};
 use super::auth::Caller;
 use super::error::ApiError;
+use crate::admission::json::Reader;
 use crate::domain::record::Problem;
 
 /// Bytes that a body may have.
@@ -78,15 +79,21 @@ impl Call {
         }
     }
 
-    /// The body as JSON. `serde_json` refuses what is nested more than 128 deep.
+    /// The body as JSON, by the reader of the webhooks: it holds every depth, also where `serde_json` begins to count
+    /// anew.
     pub async fn json(&mut self) -> Result<Value, ApiError> {
         if !is_json(&self.headers) {
             return Err(ApiError::MediaType);
         }
         let body = std::mem::take(&mut self.body);
         let bytes = tokio::time::timeout(BODY_TIME, read(body)).await.map_err(|_| ApiError::Timeout)??;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| ApiError::Malformed(format!("the body is no JSON: {error}")))
+        let fault =
+            |error: &dyn std::fmt::Display| ApiError::Malformed(format!("the body is no JSON: {error}"));
+        let text = std::str::from_utf8(&bytes).map_err(|error| fault(&error))?;
+        Reader::whole(text, Reader::value).map_err(|error| {
+            let (line, column) = error.line_and_column(text);
+            fault(&format_args!("{} at line {line} column {column}", error.what()))
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::auth::{Verb, same_owner};
+use super::auth::Verb;
 use super::call::{Answer, Call};
 use super::error::ApiError;
 use super::manifest::{IfMatch, respond_empty};
@@ -104,11 +104,9 @@ pub(super) async fn settle(
 
     let change = match (given, current) {
         (Some(input), _) => CredentialChange::Set(input.for_registry(registry)),
-        (None, Some((current, old))) if has_reference(current) && !blank => {
-            // The owner is part of whom a password is for: a workspace's would reach another's namespaces.
-            let same_owner = parsed.as_ref().is_ok_and(|new| same_owner(&document.name, old, new));
+        (None, Some((current, _))) if has_reference(current) && !blank => {
             let stored = store.credential(&integration(&document.name)).await?;
-            if same_owner && stored.is_some_and(|c| c.audience == registry.audience()) {
+            if stored.is_some_and(|c| c.audience == registry.audience()) {
                 CredentialChange::Keep
             } else if docker {
                 CredentialChange::Remove

@@ -145,12 +145,13 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Whom a stored password may be shown to: the API's address and the image hosts. A credential stored for
-    /// another audience is void, so that changing a record's address never carries the password along.
+    /// Whom a stored password may be shown to: the API's address and the image hosts, on behalf of the owner. A
+    /// credential stored for another audience is void, so that no change of a record carries the password along.
     pub fn audience(&self) -> String {
         let mut hosts: Vec<_> = self.hosts.iter().map(Host::as_str).collect();
         hosts.sort_unstable();
-        format!("{} {}", self.url, hosts.join(" "))
+        let owner = if let Owner::Workspace(name) = &self.owner { name.as_str() } else { "the platform" };
+        format!("{} {} for {owner}", self.url, hosts.join(" "))
     }
 }
 

@@ -154,6 +154,16 @@ async fn a_bound_namespace_has_the_secret_for_as_long_as_it_is_entitled() {
     world.until("pay-a", None).await;
     world.patch(Kind::Registry, "corp", json!({"url": "https://harbor.example.com"})).await;
     world.until("pay-a", Some(entry(SECOND))).await;
+    // Another owner, by whoever may write records: the password does not come along.
+    let own = json!({"workspace": "payments", "pullCredentials": null});
+    world.patch(Kind::RegistrySpace, "corp.team-a", json!({"workspaces": []})).await;
+    world.until("pay-a", None).await;
+    world.patch(Kind::Registry, "corp", own).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(world.secret("pay-a").await.is_none());
+    world.patch(Kind::Registry, "corp", json!({"workspace": null, "pullCredentials": "Integration"})).await;
+    world.patch(Kind::RegistrySpace, "corp.team-a", json!({"workspaces": ["payments"]})).await;
+    world.until("pay-a", Some(entry(SECOND))).await;
     // The workspace goes.
     records(&world.client, Kind::Workspace).delete("payments", &DeleteParams::default()).await.unwrap();
     world.until("pay-a", None).await;

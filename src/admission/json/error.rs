@@ -34,6 +34,13 @@ impl JsonError {
         path
     }
 
+    /// Where in `text`, which was read, for people who look at it in an editor.
+    pub fn line_and_column(&self, text: &str) -> (usize, usize) {
+        let before = text.get(..self.0.at).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before.len() - line_start + 1)
+    }
+
     pub(super) fn at(mut self, at: usize) -> Self {
         self.0.at = at;
         self

@@ -239,7 +239,9 @@ impl<'de> Reader<'de> {
             return Err(self.expected(what));
         }
         if self.depth == READ_DEPTH_MAX {
-            return Err(JsonError::new(format!("nested over {READ_DEPTH_MAX} levels deep")));
+            return Err(JsonError::new(format!(
+                "nested over {READ_DEPTH_MAX} levels deep, the recursion limit"
+            )));
         }
         self.at += 1;
         self.depth += 1;
