@@ -13,6 +13,7 @@ mod support;
 mod api_server;
 mod balancer;
 mod latency;
+mod mutual_tls;
 mod plane;
 mod prometheus;
 mod replica;

@@ -31,11 +31,16 @@ fn free_ports<const N: usize>() -> [u16; N] {
 impl Plane {
     /// Starts etcd and the API server and, where asked for, the controller manager and the scheduler.
     pub fn start(with_controllers: bool) -> Self {
+        Self::start_with(with_controllers, |_| String::new())
+    }
+
+    /// Starts one with more flags of the API server's, which may name files in the folder.
+    pub fn start_with(with_controllers: bool, api_flags: impl FnOnce(&Path) -> String) -> Self {
         let programs = std::env::var("CONTROL_PLANE").expect("start this through tests/run faults");
         let directory = tempfile::tempdir().unwrap();
         let [api_port, etcd_port, peer_port, cm, scheduler] = free_ports();
         let mut start = Command::new(format!("{SCRIPTS}/start"));
-        start.arg(programs).arg(directory.path());
+        start.arg(programs).arg(directory.path()).env("API_FLAGS", api_flags(directory.path()));
         let ports = [("API_PORT", api_port), ("ETCD_PORT", etcd_port), ("PEER_PORT", peer_port)];
         for (name, port) in ports.into_iter().chain([("CM_PORT", cm), ("SCHED_PORT", scheduler)]) {
             start.env(name, port.to_string());

@@ -27,15 +27,15 @@ pub struct Replica {
 
 impl Replica {
     pub async fn start(plane: &Plane, name: &str) -> Self {
-        Self::start_by(plane, plane.api_port, name, READY).await
+        Self::start_with(plane, name, &[]).await
     }
 
-    /// Starts one that reaches the API server by another port.
-    pub async fn start_by(plane: &Plane, port: u16, name: &str, ready_within: Duration) -> Self {
+    /// Starts one with further arguments.
+    pub async fn start_with(plane: &Plane, name: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let kubeconfig = plane.kubeconfig(port);
+        let kubeconfig = plane.kubeconfig(plane.api_port);
         let environment = [("KUBECONFIG", kubeconfig.to_str().unwrap())];
-        let arguments = ["--store", "kubernetes", "--identity", name, "--settle", "3"];
+        let arguments = [&["--store", "kubernetes", "--identity", name, "--settle", "3"], arguments].concat();
         let client = plane.client().await;
         let ca = async || {
             let secrets: Api<Secret> = Api::namespaced(client, "pullgate-system");
@@ -48,8 +48,7 @@ impl Replica {
             .await;
             found.unwrap()
         };
-        let server =
-            Server::start_trusting(directory.path(), &arguments, &environment, ready_within, ca).await;
+        let server = Server::start_trusting(directory.path(), &arguments, &environment, READY, ca).await;
         Self { server, _directory: directory }
     }
 
