@@ -118,8 +118,8 @@ impl App {
             }
             None => tls.clone(),
         };
-        let webhook_listener = webhook_listener.with_draining(runtime.draining());
-        let api_listener = api_listener.with_draining(runtime.draining());
+        let webhook_listener = webhook_listener.with_stopping(runtime.stopping());
+        let api_listener = api_listener.with_stopping(runtime.stopping());
         runtime
             .listen("the webhook listener", |handle| webhook_listener.serve(webhooks, webhook_tls, handle));
         runtime.listen("the API listener", |handle| api_listener.serve(management, tls, handle));

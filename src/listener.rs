@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tower::Service;
 
-use crate::runtime::Draining;
+use crate::runtime::Stopping;
 
 /// Open connections a listener keeps; further ones are closed at once. The API server holds about 25 each.
 const CONNECTIONS_MAX: usize = 4096;
@@ -40,7 +40,7 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     head_timeout: Duration,
-    draining: Draining,
+    stopping: Option<Stopping>,
 }
 
 impl Listener {
@@ -53,12 +53,7 @@ impl Listener {
             |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
         let socket = TcpListener::bind(address).map_err(named)?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            address: socket.local_addr()?,
-            socket,
-            head_timeout: HEAD_TIMEOUT,
-            draining: Draining::default(),
-        })
+        Ok(Self { address: socket.local_addr()?, socket, head_timeout: HEAD_TIMEOUT, stopping: None })
     }
 
     /// Gives clients another time for a request's head than [`HEAD_TIMEOUT`].
@@ -69,8 +64,8 @@ impl Listener {
 
     /// Asks clients to close their connections once this says so.
     #[must_use]
-    pub fn with_draining(self, draining: Draining) -> Self {
-        Self { draining, ..self }
+    pub fn with_stopping(self, stopping: Stopping) -> Self {
+        Self { stopping: Some(stopping), ..self }
     }
 
     /// Where it listens.
@@ -91,7 +86,7 @@ impl Listener {
         let limit = Limit {
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             first_request: self.head_timeout,
-            draining: self.draining,
+            stopping: self.stopping,
         };
         let mut server = axum_server::from_tcp(self.socket)?.handle(handle);
         let http = server.http_builder();
@@ -114,7 +109,7 @@ struct Limit {
     places: Arc<Semaphore>,
     /// How long a connection may take to its first request.
     first_request: Duration,
-    draining: Draining,
+    stopping: Option<Stopping>,
 }
 
 impl<S> Accept<TcpStream, S> for Limit {
@@ -128,8 +123,8 @@ impl<S> Accept<TcpStream, S> for Limit {
             stream.set_nodelay(true)?;
             let asked = Arc::new(AtomicBool::new(false));
             let deadline = Some((Box::pin(sleep(self.first_request)), asked.clone()));
-            let draining = self.draining.clone();
-            Ok((Awaited { stream, deadline }, Placed { service, asked, draining, _place: Arc::new(place) }))
+            let stopping = self.stopping.clone();
+            Ok((Awaited { stream, deadline }, Placed { service, asked, stopping, _place: Arc::new(place) }))
         }))
     }
 }
@@ -139,7 +134,7 @@ struct Placed<S> {
     service: S,
     /// Whether a request has come.
     asked: Arc<AtomicBool>,
-    draining: Draining,
+    stopping: Option<Stopping>,
     _place: Arc<OwnedSemaphorePermit>,
 }
 
@@ -156,7 +151,7 @@ impl<Q, A, S: Service<Request<Q>, Response = Response<A>>> Service<Request<Q>> f
         self.asked.store(true, Ordering::Relaxed);
         // A client that keeps its connections for ever would write a request into one that is just being closed, and
         // Go sends no POST twice. HTTP/2 has a frame of its own for that.
-        let last = self.draining.begun() && request.version() < Version::HTTP_2;
+        let last = self.stopping.as_ref().is_some_and(Stopping::begun) && request.version() < Version::HTTP_2;
         self.service.call(request).map(if last { closing } else { unchanged })
     }
 }

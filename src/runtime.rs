@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -69,26 +68,20 @@ pub struct Runtime {
     tasks: JoinSet<(&'static str, String)>,
     listeners: Vec<Handle<SocketAddr>>,
     stopping: watch::Sender<bool>,
-    draining: Draining,
     closing: JoinSet<()>,
 }
 
-/// Whether a shutdown has begun, for the hot path.
-#[derive(Debug, Clone, Default)]
-pub struct Draining(Arc<AtomicBool>);
-
-impl Draining {
-    /// Whether it has.
-    pub fn begun(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Tells a task that the process is shutting down.
+/// Tells that the process is shutting down.
 #[derive(Debug, Clone)]
 pub struct Stopping(watch::Receiver<bool>);
 
 impl Stopping {
+    /// Whether it is. Takes no lock: it is asked on the way of every request.
+    pub fn begun(&self) -> bool {
+        // The only change that there ever is.
+        self.0.has_changed().unwrap_or(true)
+    }
+
     /// Returns once it is.
     pub async fn wait(mut self) {
         // Without a sender there is no process to go on with.
@@ -98,8 +91,8 @@ impl Stopping {
 
 impl Runtime {
     /// Says when a shutdown has begun.
-    pub fn draining(&self) -> Draining {
-        self.draining.clone()
+    pub fn stopping(&self) -> Stopping {
+        Stopping(self.stopping.subscribe())
     }
 
     /// Starts a task that must not end.
@@ -116,7 +109,7 @@ impl Runtime {
         F: Future<Output = ()> + Send + 'static,
     {
         let (ended, over) = oneshot::channel();
-        let task = task(Stopping(self.stopping.subscribe()));
+        let task = task(self.stopping());
         self.closing.spawn(async move {
             task.await;
             let _ = ended.send(());
@@ -143,7 +136,8 @@ impl Runtime {
     }
 
     /// Runs until a signal or until a task ends. After a signal: not ready at once, `settle` for the load balancers
-    /// to notice and for clients to close the connections that they use, then no new connections, and up to `grace` for the open requests. A second signal ends at once.
+    /// to notice and for clients to close the connections that they use, then no new connections, and up to `grace`
+    /// for the open requests. A second signal ends at once.
     ///
     /// # Errors
     /// A task ended, with its name.
@@ -167,7 +161,6 @@ impl Runtime {
         }
         readiness.drain();
         self.stopping.send_replace(true);
-        self.draining.0.store(true, Ordering::Relaxed);
         let closing = &mut self.closing;
         let drained = async {
             tokio::time::sleep(settle).await;
