@@ -62,8 +62,9 @@ impl App {
         let metrics = Arc::new(Metrics::new().context("the metrics contradict each other")?);
         let certificate = Certificate::load(config.certificate.clone())?;
         let clients = config.clients.map(Clients::load).transpose().context("--client-ca")?;
-        let (authority, tokens) = authority(config.callers, directory).await?;
         let (store, home) = open(config.store).await?;
+        let known = home.as_ref().map(|home| home.client.clone());
+        let (authority, tokens) = authority(config.callers, directory, known).await?;
         let store: Arc<dyn RecordStore> = Arc::new(Counted::new(store, metrics.clone()));
         let bind = |address, setting: &'static str| Listener::bind(address).context(setting);
         let webhook_listener = bind(config.webhook, "--webhook-addr")?;
@@ -181,20 +182,24 @@ async fn open(source: StoreSource) -> anyhow::Result<(Arc<dyn RecordStore>, Opti
 async fn authority(
     source: CallerSource,
     directory: &Path,
+    known: Option<Client>,
 ) -> anyhow::Result<(Authority, Option<TokensFile>)> {
     let tokens = match source {
         CallerSource::Tokens(Some(path)) => TokensFile::load(path).context("--tokens")?,
         CallerSource::Tokens(None) => TokensFile::load_or_make(directory)?,
         CallerSource::Kubernetes { audiences } => {
-            let server = ApiServer::new(cluster("--api-auth kubernetes").await?, audiences);
-            return Ok((Authority::Cluster(Arc::new(Cluster::new(server))), None));
+            let client = match known {
+                Some(client) => client,
+                None => cluster("--api-auth kubernetes").await?,
+            };
+            return Ok((Authority::Cluster(Arc::new(Cluster::new(ApiServer::new(client, audiences)))), None));
         }
     };
     Ok((Authority::Tokens(tokens.tokens.clone()), Some(tokens)))
 }
 
 /// A client of the cluster that `setting` needs.
-async fn cluster(setting: &'static str) -> anyhow::Result<kube::Client> {
+async fn cluster(setting: &'static str) -> anyhow::Result<Client> {
     let client = client::connect().await.map_err(anyhow::Error::from_boxed);
     client.with_context(|| format!("{setting}: no cluster; set KUBECONFIG, or run in a pod"))
 }

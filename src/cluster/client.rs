@@ -3,10 +3,15 @@
 //! A network that drops everything without a word lets a request wait for ever: on a watch whose events never come, and
 //! on an idle connection that is used again. So no watch lives long, and no answer may be silent for longer.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher;
-use kube::{Client, Config};
+use kube::{Api, Client, Config, Resource};
+use serde::de::DeserializeOwned;
 
 /// Seconds after which a watch is begun anew where it stopped. kube gives a silent one up five seconds later.
 const WATCH_SECONDS: u32 = 20;
@@ -33,4 +38,18 @@ pub async fn connect() -> Result<Client, Box<dyn std::error::Error + Send + Sync
 /// What every watch begins with.
 pub fn watching() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+/// The events of a watch that never ends: where it fails, that is logged, and it begins again.
+pub fn events<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, watcher::Event<K>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    K::DynamicType: Default,
+{
+    let events = watcher::watcher(api, config).backoff(watcher::DefaultBackoff::default());
+    let told = async |event: Result<_, watcher::Error>| {
+        let kind = K::plural(&K::DynamicType::default()).into_owned();
+        event.inspect_err(|error| tracing::warn!(%error, kind, "a watch failed and begins again")).ok()
+    };
+    events.filter_map(told).boxed()
 }

@@ -4,11 +4,9 @@ use std::fmt::Debug;
 
 use futures::stream::{BoxStream, Stream, StreamExt};
 use kube::api::{Api, PartialObjectMeta};
-use kube::runtime::utils::WatchStreamExt;
-use kube::runtime::watcher::{DefaultBackoff, watcher};
 use serde::de::DeserializeOwned;
 
-use super::client::watching;
+use super::client;
 
 /// Says, endlessly, that the object of this name may have changed, come or gone. What it is now is for the reader to
 /// ask: so nothing depends on what a watch has missed.
@@ -16,16 +14,7 @@ pub fn changes<K>(api: Api<PartialObjectMeta<K>>, name: &str) -> BoxStream<'stat
 where
     K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let config = watching().fields(&format!("metadata.name={name}"));
-    let told = watcher(api, config).backoff(DefaultBackoff::default());
-    told.filter_map(async |told| match told {
-        Ok(_) => Some(()),
-        Err(error) => {
-            tracing::debug!(%error, "a watch of a single object failed");
-            None
-        }
-    })
-    .boxed()
+    client::events(api, client::watching().fields(&format!("metadata.name={name}"))).map(drop).boxed()
 }
 
 /// Takes what is there already, so that one look answers many changes.

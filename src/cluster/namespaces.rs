@@ -6,32 +6,20 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PartialObjectMeta;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::Event;
 use kube::{Api, Client};
 
-use super::client::watching;
+use super::client;
 use crate::controllers::index::NamespaceEvent;
 use crate::domain::record::Name;
 
 /// All namespaces, then every change. One that is being deleted is gone: nothing can be made in it any more. A
 /// watch that fails is begun again for ever.
-pub fn watch(client: Client) -> BoxStream<'static, NamespaceEvent> {
-    let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client);
-    let events = watcher(namespaces, watching()).backoff(DefaultBackoff::default());
+pub fn watch(cluster: Client) -> BoxStream<'static, NamespaceEvent> {
+    let namespaces = Api::<PartialObjectMeta<Namespace>>::all(cluster);
     let mut listed = None;
-    events
-        .filter_map(move |event| {
-            let told = match event {
-                Ok(event) => tell(event, &mut listed),
-                Err(error) => {
-                    tracing::warn!(%error, "the namespaces cannot be watched");
-                    None
-                }
-            };
-            async { told }
-        })
-        .boxed()
+    let told = move |event| std::future::ready(tell(event, &mut listed));
+    client::events(namespaces, client::watching()).filter_map(told).boxed()
 }
 
 fn tell(

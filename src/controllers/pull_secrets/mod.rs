@@ -16,14 +16,13 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, PartialObjectMeta, Preconditions};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::index::Published;
-use crate::cluster::client::watching;
+use crate::cluster::client;
 use crate::domain::pull_secret::PULL_SECRET;
 use crate::domain::record::{Name, Records};
 use crate::domain::snapshot::Snapshot;
@@ -35,7 +34,7 @@ use secret::{Desired, Found};
 
 /// How long changes are collected before a pass.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// How soon a pass follows one in which something failed.
+/// How soon a pass follows the first in which something failed; each further one twice as late.
 const RETRY: Duration = Duration::from_secs(2);
 /// How often everything is compared while nothing is known to have changed.
 const TICK: Duration = Duration::from_mins(5);
@@ -65,7 +64,7 @@ impl PullSecrets {
         let mut credentials = self.watch_credentials();
         let (mut present, mut listed) = (Present::default(), None);
         let mut looked_up = LookedUp::default();
-        let mut due = Instant::now();
+        let (mut due, mut pause) = (Instant::now(), Duration::ZERO);
         // Nothing is written before both sides are known: what is not known yet would look superfluous.
         loop {
             let ready = present.known && *count.borrow() > 0;
@@ -86,7 +85,8 @@ impl PullSecrets {
                 },
                 () = sleep_until(due), if ready => {
                     let failed = self.pass(&mut present, &mut looked_up).await;
-                    due = Instant::now() + if failed { RETRY } else { TICK };
+                    pause = if failed { (2 * pause).clamp(RETRY, TICK) } else { Duration::ZERO };
+                    due = Instant::now() + if failed { pause } else { TICK };
                 }
             }
         }
@@ -94,16 +94,13 @@ impl PullSecrets {
 
     fn watch_secrets(&self) -> BoxStream<'static, watcher::Event<Secret>> {
         let name = format!("metadata.name={PULL_SECRET}");
-        let config = watching().fields(&name);
-        let events = watcher(Api::<Secret>::all(self.client.clone()), config);
-        good(events.backoff(DefaultBackoff::default()))
+        client::events(Api::all(self.client.clone()), client::watching().fields(&name))
     }
 
     /// Says that some Secret of the own namespace changed, which may be a credential.
     fn watch_credentials(&self) -> BoxStream<'static, ()> {
         let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(self.client.clone(), &self.namespace);
-        let events = watcher(secrets, watching());
-        good(events.backoff(DefaultBackoff::default())).map(drop).boxed()
+        client::events(secrets, client::watching()).map(drop).boxed()
     }
 
     /// Compares and writes; whether something failed.
@@ -304,15 +301,4 @@ impl Present {
             }
         }
     }
-}
-
-/// The events of a watch that fails and begins anew.
-fn good<K: Send + 'static>(
-    events: impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
-) -> BoxStream<'static, watcher::Event<K>> {
-    events
-        .filter_map(async |event| {
-            event.inspect_err(|error| tracing::warn!(%error, "Secrets cannot be watched")).ok()
-        })
-        .boxed()
 }
