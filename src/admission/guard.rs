@@ -22,7 +22,7 @@ use super::answer;
 use super::handlers::{Admission, Fault, time_out};
 use super::json::{JsonError, Reader};
 use super::judge::Unjudgeable;
-use super::review::{GroupVersionKind, Operation, ReviewError, check_version, shown, text_of, uid_of};
+use super::review::{self, GroupVersionKind, Operation, Review, Reviewed, shown};
 use crate::domain::conflicts::removal_conflicts;
 use crate::domain::record::{Entry, Kind, Name, Problem, Record, Records, Registry};
 use crate::metrics::Webhook;
@@ -74,15 +74,18 @@ impl Guard {
 
     async fn answer(&self, body: Bytes, lag: Duration) -> Result<Vec<u8>, Fault> {
         let size = body.len();
-        let (uid, subject) = match parse(&body) {
-            Ok(read) => read,
+        let review = match review::parse(&body) {
+            Ok(review) => review,
             Err(error) => return self.admission.unreadable(Webhook::Guard, error),
         };
-        drop(body);
-        let subject = match subject {
+        let uid = review.uid.to_string();
+        let subject = match subject(review) {
             Ok(subject) => subject,
-            Err(unjudgeable) => return Ok(self.admission.unjudgeable(Webhook::Guard, &uid, &unjudgeable)),
+            Err(message) => {
+                return Ok(self.admission.unjudgeable(Webhook::Guard, &uid, &Unjudgeable(message)));
+            }
         };
+        drop(body);
         let records = self.records.load_full();
         let mut problems = subject.problems(&records);
         if !problems.is_empty() && size <= WAITING_SIZE && subject.depends_on_others() {
@@ -186,23 +189,6 @@ fn valid_registry(record: &Record) -> Option<&Registry> {
     }
 }
 
-#[derive(Default)]
-struct Envelope<'a> {
-    kind: Option<Cow<'a, str>>,
-    api_version: Option<Cow<'a, str>>,
-    request: Option<RecordReview<'a>>,
-}
-
-#[derive(Default)]
-struct RecordReview<'a> {
-    uid: Option<Cow<'a, str>>,
-    operation: Option<Operation>,
-    kind: Option<GroupVersionKind<'a>>,
-    sub_resource: Option<Cow<'a, str>>,
-    object: Option<Object<'a>>,
-    old_object: Option<Object<'a>>,
-}
-
 /// A record as the API server has it.
 #[derive(Default)]
 struct Object<'a> {
@@ -217,52 +203,6 @@ struct Metadata<'a> {
     deletion_timestamp: Option<&'a str>,
 }
 
-/// The request's uid and its subject.
-type Read = (String, Result<Subject, Unjudgeable>);
-
-/// Reads a review of a record.
-fn parse(body: &[u8]) -> Result<Read, ReviewError> {
-    let text = text_of(body)?;
-    let fault = |message| ReviewError { uid: uid_of(text), message };
-    let envelope = Reader::whole(text, Envelope::read)
-        .map_err(|e| fault(format!("the body is not an AdmissionReview: {}", shown(&e.to_string()))))?;
-    let (api_version, kind) = (envelope.api_version.unwrap_or_default(), envelope.kind.unwrap_or_default());
-    check_version(&api_version, &kind).map_err(fault)?;
-    let missing = |what: &'static str| move || fault(what.to_owned());
-    let mut review = envelope.request.ok_or_else(missing("the AdmissionReview has no request"))?;
-    let uid = review.uid.take().filter(|uid| !uid.is_empty());
-    let uid = uid.ok_or_else(missing("the request has no uid"))?.into_owned();
-    let operation = review.operation.ok_or_else(missing("the request has no operation"))?;
-    Ok((uid, subject(operation, review).map_err(Unjudgeable)))
-}
-
-impl<'a> Envelope<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
-        let mut envelope = Self::default();
-        reader.object(&mut |reader, name| match name {
-            "kind" => reader.once(&mut envelope.kind, Reader::string),
-            "apiVersion" => reader.once(&mut envelope.api_version, Reader::string),
-            "request" => reader.fill(&mut envelope.request, RecordReview::member),
-            _ => reader.skip(),
-        })?;
-        Ok(envelope)
-    }
-}
-
-impl<'a> RecordReview<'a> {
-    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
-        match name {
-            "uid" => reader.once(&mut self.uid, Reader::string),
-            "operation" => reader.once(&mut self.operation, Operation::read),
-            "kind" => reader.fill(&mut self.kind, GroupVersionKind::member),
-            "subResource" => reader.once(&mut self.sub_resource, Reader::string),
-            "object" => reader.fill(&mut self.object, Object::member),
-            "oldObject" => reader.fill(&mut self.old_object, Object::member),
-            _ => reader.skip(),
-        }
-    }
-}
-
 impl<'a> Metadata<'a> {
     fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
         match name {
@@ -273,13 +213,13 @@ impl<'a> Metadata<'a> {
     }
 }
 
-fn subject(operation: Operation, review: RecordReview<'_>) -> Result<Subject, String> {
-    let RecordReview { kind, sub_resource, object, old_object, .. } = review;
-    let kind = known_kind(kind.unwrap_or_default())?;
-    match sub_resource.as_deref() {
-        None | Some("") => {}
-        Some("status") => return Ok(Subject::Nothing),
-        Some(other) => return Err(format!("pullgate does not know the subresource {}", shown(other))),
+fn subject<'a>(review: Review<'a, Object<'a>>) -> Result<Subject, String> {
+    let Review { operation, kind, sub_resource, object, old_object, .. } = review;
+    let kind = known_kind(kind)?;
+    match &*sub_resource {
+        "" => {}
+        "status" => return Ok(Subject::Nothing),
+        other => return Err(format!("pullgate does not know the subresource {}", shown(other))),
     }
     let object = object.ok_or("the request has no object");
     let old = old_object.ok_or("the request has no oldObject");
@@ -310,7 +250,7 @@ fn known_kind(of: GroupVersionKind<'_>) -> Result<Kind, String> {
     })
 }
 
-impl<'a> Object<'a> {
+impl<'a> Reviewed<'a> for Object<'a> {
     fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
         match name {
             "metadata" => reader.fill(&mut self.metadata, Metadata::member),
@@ -318,7 +258,9 @@ impl<'a> Object<'a> {
             _ => reader.skip(),
         }
     }
+}
 
+impl Object<'_> {
     fn name(&self) -> Name {
         self.metadata.as_ref().and_then(|m| m.name.as_deref()).unwrap_or_default().into()
     }

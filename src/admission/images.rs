@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::json::{JsonError, Reader};
+use super::review::Reviewed;
 use crate::domain::pull_secret::PULL_SECRET;
 
 /// A Pod, or a workload with a template for Pods; the few fields that matter, all absent in other objects.
@@ -129,15 +130,6 @@ impl<'a> Object<'a> {
         Ok(object)
     }
 
-    pub(super) fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
-        match name {
-            "metadata" => reader.fill(&mut self.metadata, Metadata::member),
-            "spec" => reader.fill(&mut self.spec, Spec::member),
-            "template" => reader.fill(&mut self.template, Template::boxed),
-            _ => reader.skip(),
-        }
-    }
-
     /// The object read as a Pod.
     pub fn pod(&self) -> Option<Pod<'_>> {
         self.spec.as_ref().map(Pod)
@@ -234,6 +226,17 @@ impl PullSecrets {
             Ok(())
         })?;
         Ok(found)
+    }
+}
+
+impl<'a> Reviewed<'a> for Object<'a> {
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+        match name {
+            "metadata" => reader.fill(&mut self.metadata, Metadata::member),
+            "spec" => reader.fill(&mut self.spec, Spec::member),
+            "template" => reader.fill(&mut self.template, Template::boxed),
+            _ => reader.skip(),
+        }
     }
 }
 

@@ -28,9 +28,15 @@ pub enum Operation {
     Connect,
 }
 
+/// An object under review, as far as a webhook reads it.
+pub(super) trait Reviewed<'a>: Default {
+    /// Reads one member of the object, or skips it.
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError>;
+}
+
 /// A request, borrowing from the body.
 #[derive(Debug)]
-pub struct Review<'a> {
+pub struct Review<'a, O = Object<'a>> {
     pub uid: Cow<'a, str>,
     pub operation: Operation,
     pub kind: GroupVersionKind<'a>,
@@ -38,8 +44,8 @@ pub struct Review<'a> {
     pub sub_resource: Cow<'a, str>,
     pub namespace: Cow<'a, str>,
     pub user: User<'a>,
-    pub object: Option<Object<'a>>,
-    pub old_object: Option<Object<'a>>,
+    pub object: Option<O>,
+    pub old_object: Option<O>,
 }
 
 /// The kind of the object under review.
@@ -68,29 +74,29 @@ pub struct ReviewError {
 }
 
 #[derive(Default)]
-struct Envelope<'a> {
+struct Envelope<'a, O> {
     kind: Option<Cow<'a, str>>,
     api_version: Option<Cow<'a, str>>,
-    request: Option<Request<'a>>,
+    request: Option<Request<'a, O>>,
 }
 
 #[derive(Default)]
-struct Request<'a> {
+struct Request<'a, O> {
     uid: Option<Cow<'a, str>>,
     operation: Option<Operation>,
     kind: Option<GroupVersionKind<'a>>,
     sub_resource: Option<Cow<'a, str>>,
     namespace: Option<Cow<'a, str>>,
     user: Option<User<'a>>,
-    object: Option<Object<'a>>,
-    old_object: Option<Object<'a>>,
+    object: Option<O>,
+    old_object: Option<O>,
 }
 
 /// Reads a review.
 ///
 /// # Errors
 /// A sentence for the API server's log, and the uid where it could be read, so that the denial can carry it.
-pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
+pub(super) fn parse<'a, O: Reviewed<'a>>(body: &'a [u8]) -> Result<Review<'a, O>, ReviewError> {
     let text = text_of(body)?;
     let fault = |message| ReviewError { uid: uid_of(text), message };
     // The error may quote a text of the body, of any length.
@@ -114,7 +120,7 @@ pub fn parse(body: &[u8]) -> Result<Review<'_>, ReviewError> {
 }
 
 /// A body as text.
-pub(super) fn text_of(body: &[u8]) -> Result<&str, ReviewError> {
+fn text_of(body: &[u8]) -> Result<&str, ReviewError> {
     simdutf8::compat::from_utf8(body).map_err(|error| ReviewError {
         uid: uid_of(valid_part(body, error)),
         message: format!("the body is not UTF-8: {error}"),
@@ -122,7 +128,7 @@ pub(super) fn text_of(body: &[u8]) -> Result<&str, ReviewError> {
 }
 
 /// Refuses everything but the one version of the one kind.
-pub(super) fn check_version(api_version: &str, kind: &str) -> Result<(), String> {
+fn check_version(api_version: &str, kind: &str) -> Result<(), String> {
     if api_version == API_VERSION && kind == "AdmissionReview" {
         return Ok(());
     }
@@ -135,7 +141,7 @@ fn valid_part(body: &[u8], error: simdutf8::compat::Utf8Error) -> &str {
 }
 
 /// The uid of a body that could not be read to its end. Only faulty bodies are looked at a second time.
-pub(super) fn uid_of(text: &str) -> Option<String> {
+fn uid_of(text: &str) -> Option<String> {
     let mut found = None;
     // The fault is known already; what was read in front of it is what counts.
     let _ = Reader::whole(text, |reader| {
@@ -150,7 +156,7 @@ pub(super) fn uid_of(text: &str) -> Option<String> {
     found.filter(|uid| !uid.is_empty() && uid.len() <= UID_MAX).map(Cow::into_owned)
 }
 
-impl<'a> Envelope<'a> {
+impl<'a, O: Reviewed<'a>> Envelope<'a, O> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, JsonError> {
         let mut envelope = Self::default();
         reader.object(&mut |reader, name| match name {
@@ -163,7 +169,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-impl<'a> Request<'a> {
+impl<'a, O: Reviewed<'a>> Request<'a, O> {
     fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
         match name {
             "uid" => reader.once(&mut self.uid, Reader::string),
@@ -172,15 +178,15 @@ impl<'a> Request<'a> {
             "subResource" => reader.once(&mut self.sub_resource, Reader::string),
             "namespace" => reader.once(&mut self.namespace, Reader::string),
             "userInfo" => reader.fill(&mut self.user, User::member),
-            "object" => reader.fill(&mut self.object, Object::member),
-            "oldObject" => reader.fill(&mut self.old_object, Object::member),
+            "object" => reader.fill(&mut self.object, O::member),
+            "oldObject" => reader.fill(&mut self.old_object, O::member),
             _ => reader.skip(),
         }
     }
 }
 
 impl Operation {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
         match &*reader.string()? {
             "CREATE" => Ok(Self::Create),
             "UPDATE" => Ok(Self::Update),
@@ -192,7 +198,7 @@ impl Operation {
 }
 
 impl<'a> GroupVersionKind<'a> {
-    pub(super) fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
+    fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError> {
         match name {
             "group" => reader.once(&mut self.group, Reader::string),
             "version" => reader.once(&mut self.version, Reader::string),
