@@ -3,7 +3,7 @@
 use pullgate::domain::conflicts::{conflicts, removal_conflicts};
 use pullgate::domain::record::{Entry, Host, Invalid, Kind, Name, Record, Records, Selector};
 
-use crate::support::records::{records, registry, space, workspace};
+use crate::support::records::{registry, space, two_workspaces, workspace};
 
 fn fields(records: &Records, (name, record): (Name, Record)) -> Vec<String> {
     conflicts(records, &name, &record).into_iter().map(|p| p.field).collect()
@@ -13,20 +13,9 @@ fn texts(records: &Records, (name, record): (Name, Record)) -> String {
     conflicts(records, &name, &record).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn some() -> Records {
-    records([
-        registry("corp").into(),
-        registry("plain").docker().host("plain.io").into(),
-        registry("a-own").of("a").host("own.io").into(),
-        space("corp", "team-a").bound(&["a"]).into(),
-        workspace("a", &["a-prod"]).into(),
-        workspace("b", &["b-prod"]).into(),
-    ])
-}
-
 #[test]
 fn nothing_is_in_conflict_with_itself() {
-    let all = some();
+    let all = two_workspaces();
     assert!(fields(&all, registry("corp").into()).is_empty());
     assert!(fields(&all, space("corp", "team-a").bound(&["a", "b"]).into()).is_empty());
     assert!(fields(&all, workspace("a", &["a-prod", "a-test"]).into()).is_empty());
@@ -40,7 +29,7 @@ fn nothing_is_in_conflict_with_itself() {
 
 #[test]
 fn a_platform_host_is_held_in_every_spelling() {
-    let all = some();
+    let all = two_workspaces();
     for host in ["harbor.example.com", "HARBOR.example.com", "harbor.example.com:443"] {
         assert_eq!(fields(&all, registry("two").host(host).into()), ["spec.imageHosts[0]"], "{host}");
         let tenant = registry("t").of("b").host(host);
@@ -64,7 +53,7 @@ fn a_platform_host_is_held_in_every_spelling() {
 
 #[test]
 fn what_is_referred_to_exists_and_can_be_bound() {
-    let all = some();
+    let all = two_workspaces();
     assert_eq!(fields(&all, registry("x").of("none").host("x.io").into()), ["spec.workspace"]);
     assert_eq!(fields(&all, space("none", "p").into()), ["spec.registry"]);
     assert_eq!(fields(&all, space("plain", "p").into()), ["spec.registry"]);
@@ -81,14 +70,14 @@ fn what_is_referred_to_exists_and_can_be_bound() {
 
 #[test]
 fn a_registry_does_not_change_under_its_bindings() {
-    let all = some();
+    let all = two_workspaces();
     assert_eq!(fields(&all, registry("corp").docker().into()), ["spec.type"]);
     assert_eq!(fields(&all, registry("corp").of("a").into()), ["spec.workspace"]);
 }
 
 #[test]
 fn removal_leaves_nothing_to_inherit() {
-    let all = some();
+    let all = two_workspaces();
     let text = |kind, name: &str| {
         removal_conflicts(&all, kind, name).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };

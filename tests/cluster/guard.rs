@@ -78,31 +78,25 @@ async fn the_api_server_refuses_what_the_guard_denies() {
     let ca = std::fs::read_to_string(directory.path().join("data/tls/ca.crt")).unwrap();
     register(&client, &server, &ca).await;
 
-    // In one go, as `kubectl apply -f` does.
-    for _ in 0..5 {
+    let write_all = async || {
         create(Kind::Workspace, "a", json!({"namespaces": ["a-prod"]})).await.unwrap();
         let own = json!({"type": "Docker", "url": "https://own.example.com", "workspace": "a",
                          "credential": {"name": "registry-a-own"}});
         create(Kind::Registry, "a-own", own).await.unwrap();
-        create(Kind::Registry, "corp", json!({"type": "Harbor", "url": "https://harbor.example.com"}))
-            .await
-            .unwrap();
+        let corp = json!({"type": "Harbor", "url": "https://harbor.example.com"});
+        create(Kind::Registry, "corp", corp).await.unwrap();
         let space = json!({"registry": "corp", "path": "team-a", "workspaces": ["a"]});
         create(Kind::RegistrySpace, "corp.team-a", space).await.unwrap();
+    };
+    // In one go, as `kubectl apply -f` does.
+    for _ in 0..5 {
+        write_all().await;
         remove(Kind::RegistrySpace, "corp.team-a").await.unwrap();
         remove(Kind::Registry, "corp").await.unwrap();
         remove(Kind::Registry, "a-own").await.unwrap();
         remove(Kind::Workspace, "a").await.unwrap();
     }
-    create(Kind::Workspace, "a", json!({"namespaces": ["a-prod"]})).await.unwrap();
-    let own = json!({"type": "Docker", "url": "https://own.example.com", "workspace": "a",
-                     "credential": {"name": "registry-a-own"}});
-    create(Kind::Registry, "a-own", own).await.unwrap();
-    create(Kind::Registry, "corp", json!({"type": "Harbor", "url": "https://harbor.example.com"}))
-        .await
-        .unwrap();
-    let space = json!({"registry": "corp", "path": "team-a", "workspaces": ["a"]});
-    create(Kind::RegistrySpace, "corp.team-a", space).await.unwrap();
+    write_all().await;
 
     let tenants = json!({"type": "Docker", "url": "https://harbor.example.com", "workspace": "a"});
     denied(create(Kind::Registry, "t", tenants).await, "spec.url: the platform has integrated the host");

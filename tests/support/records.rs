@@ -135,3 +135,15 @@ pub fn records(all: impl IntoIterator<Item = (Name, Record)>) -> Records {
     }
     records
 }
+
+/// A Harbor with a space that is bound to workspace `a`, a Docker registry, one of `a`'s own, and workspace `b`.
+pub fn two_workspaces() -> Records {
+    records([
+        registry("corp").into(),
+        registry("plain").docker().host("plain.io").into(),
+        registry("a-own").of("a").host("own.io").into(),
+        space("corp", "team-a").bound(&["a"]).into(),
+        workspace("a", &["a-prod"]).into(),
+        workspace("b", &["b-prod"]).into(),
+    ])
+}

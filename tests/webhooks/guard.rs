@@ -8,25 +8,14 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use pullgate::admission::guard::{Guard, router};
 use pullgate::admission::handlers::Admission;
-use pullgate::domain::record::{Kind, Records};
+use pullgate::domain::record::Kind;
 use pullgate::metrics::Metrics;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::support::memory_store::MemoryStore;
-use crate::support::records::{records, registry, space, workspace};
+use crate::support::records::{space, two_workspaces};
 use crate::support::webhooks::{Answer, GUARD, Webhooks, creation, record, record_review};
-
-fn some() -> Records {
-    records([
-        registry("corp").into(),
-        registry("plain").docker().host("plain.io").into(),
-        registry("a-own").of("a").host("own.io").into(),
-        space("corp", "team-a").bound(&["a"]).into(),
-        workspace("a", &["a-prod"]).into(),
-        workspace("b", &["b-prod"]).into(),
-    ])
-}
 
 fn harbor(host: &str) -> Value {
     json!({"type": "Harbor", "url": format!("https://{host}")})
@@ -51,7 +40,7 @@ fn delete(guard: &Webhooks, kind: &str, name: &str) -> Answer {
 
 #[test]
 fn good_records_pass_without_a_word() {
-    let guard = Webhooks::new(&some());
+    let guard = Webhooks::new(&two_workspaces());
     for (kind, name, spec) in [
         ("Workspace", "c", json!({"namespaces": ["c-prod"]})),
         ("Registry", "second", harbor("second.example.com")),
@@ -69,7 +58,7 @@ fn good_records_pass_without_a_word() {
 
 #[test]
 fn a_denial_names_every_fault_and_its_field() {
-    let guard = Webhooks::new(&some());
+    let guard = Webhooks::new(&two_workspaces());
     let spec = json!({"type": "Artifactory", "url": "ftp://x", "paths": ["Acme", "b//c"]});
     let answer = create(&guard, "Registry", "x", &spec);
     assert!(!answer.allowed());
@@ -83,7 +72,7 @@ fn a_denial_names_every_fault_and_its_field() {
 
 #[test]
 fn the_rules_across_records_hold() {
-    let guard = Webhooks::new(&some());
+    let guard = Webhooks::new(&two_workspaces());
     let says = |answer: Answer, words: &str| {
         assert!(!answer.allowed(), "allowed: {words}");
         assert!(answer.message().contains(words), "{words:?} is not in {:?}", answer.message());
@@ -131,7 +120,7 @@ fn the_rules_across_records_hold() {
 
 #[test]
 fn what_is_no_change_of_the_spec_passes() {
-    let guard = Webhooks::new(&some());
+    let guard = Webhooks::new(&two_workspaces());
     let broken = json!({"type": "Harbor", "url": "broken", "paths": ["x"]});
     let (before, mut after) = (record("Registry", "x", &broken), record("Registry", "x", &broken));
     after["metadata"]["finalizers"] = json!(["example.com/cleanup"]);
@@ -165,7 +154,7 @@ fn what_is_no_change_of_the_spec_passes() {
 
 #[test]
 fn a_dry_run_and_the_removal_of_many_are_judged_alike() {
-    let guard = Webhooks::new(&some());
+    let guard = Webhooks::new(&two_workspaces());
     let mut dry =
         record_review("CREATE", "Registry", None, Some(&record("Registry", "t", &tenants("x.io", "none"))));
     dry["request"]["dryRun"] = json!(true);
@@ -180,7 +169,7 @@ fn a_dry_run_and_the_removal_of_many_are_judged_alike() {
 
 #[test]
 fn taking_access_away_is_never_refused() {
-    let mut all = some();
+    let mut all = two_workspaces();
     // Its workspace `gone` is no more, and neither is its twin's fault its own.
     let (name, odd) = space("corp", "odd").bound(&["gone", "a"]).into();
     all.put(name, odd);
@@ -215,7 +204,7 @@ fn taking_access_away_is_never_refused() {
 
 #[test]
 fn a_credential_that_a_change_voids_is_warned_of() {
-    let guard = Webhooks::new(&some());
+    let guard = Webhooks::new(&two_workspaces());
     let with = |mut spec: Value| {
         spec["credential"] = json!({"name": "registry-b-own"});
         spec
@@ -238,7 +227,7 @@ fn a_credential_that_a_change_voids_is_warned_of() {
 
 #[test]
 fn unknown_kinds_versions_and_operations_are_denied() {
-    let guard = Webhooks::new(&some());
+    let guard = Webhooks::new(&two_workspaces());
     let fine = record_review("CREATE", "Workspace", None, Some(&record("Workspace", "c", &json!({}))));
     assert!(guard.ask(GUARD, &fine).allowed());
     for (pointer, value, words) in [
@@ -279,7 +268,7 @@ fn unknown_kinds_versions_and_operations_are_denied() {
 
 #[test]
 fn hostile_bodies_are_answered_in_time_and_in_few_words() {
-    let guard = Webhooks::new(&some());
+    let guard = Webhooks::new(&two_workspaces());
     let fine =
         record_review("CREATE", "Workspace", None, Some(&record("Workspace", "c", &json!({})))).to_string();
     let with_spec = |spec: String| fine.replacen(r#""spec":{}"#, &format!(r#""spec":{spec}"#), 1);
