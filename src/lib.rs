@@ -10,6 +10,7 @@ pub mod config;
 pub mod controllers;
 pub mod domain;
 pub mod health;
+mod hex;
 pub mod listener;
 pub mod manifests;
 pub mod metrics;

@@ -12,6 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 
 use super::tokens::{Tokens, TokensError};
+use crate::hex::hex;
 
 /// Why there are no tokens to serve the API with.
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +96,4 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, b| format!("{text}{b:02x}"))
 }

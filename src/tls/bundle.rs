@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::issue::{self, BACKDATE, LEAF_LIFE, Validity};
+use crate::hex::hex;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -132,10 +133,7 @@ fn entry(line: &str) -> Option<(&str, i64)> {
 }
 
 fn fingerprint(cert: &CertificateDer<'_>) -> String {
-    digest(&SHA256, cert).as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(digest(&SHA256, cert).as_ref())
 }
 
 fn pem(cert: &CertificateDer<'_>) -> String {

@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{KubernetesStore, code, refused, unavailable};
 use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::Kind;
+use crate::hex::hex;
 use crate::store::manifest::API_VERSION;
 use crate::store::{Credential, Document, StoreError};
 
@@ -220,5 +221,5 @@ fn owner(kind: Kind, object: &DynamicObject) -> Option<OwnerReference> {
 /// 32 hexadecimal digits that stand for some names; no name holds the byte between them.
 fn short_digest(names: &[&str]) -> String {
     let sum = digest(&SHA256, names.join("\0").as_bytes());
-    sum.as_ref().iter().take(16).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    hex(&sum.as_ref()[..16])
 }
