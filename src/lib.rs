@@ -15,6 +15,7 @@ pub mod listener;
 pub mod manifests;
 pub mod metrics;
 pub mod pull_secret;
+pub mod registry;
 pub mod runtime;
 pub mod store;
 pub mod tls;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::domain::pull_secret::CredentialId;
+use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Entry, Records, Registry};
 use crate::store::{Credential, RecordStore, StoreError};
 
@@ -24,8 +24,8 @@ pub enum Unavailable {
     OtherAudience,
     #[error("the registry's record is missing or invalid")]
     NoRecord,
-    #[error("robot accounts come with the Harbor client")]
-    Robot,
+    #[error("the robot account is not made yet; the registry's condition PullCredentials says why")]
+    NoRobot,
 }
 
 /// An entry of a pull secret and what fills it.
@@ -73,13 +73,14 @@ impl LookedUp {
         records: &Records,
         id: &CredentialId,
     ) -> Result<Result<Credential, Unavailable>, StoreError> {
-        let CredentialId::Integration { registry } = id else { return Ok(Err(Unavailable::Robot)) };
+        let (CredentialId::Integration { registry } | CredentialId::Robot(RobotId { registry, .. })) = id;
         let Some(entry) = records.registries.get(registry) else { return Ok(Err(Unavailable::NoRecord)) };
         let Some(record) = entry.valid() else { return Ok(Err(Unavailable::NoRecord)) };
         if let Some(found) = self.0.get(id).filter(|found| Arc::ptr_eq(&found.record, entry)) {
             return Ok(found.credential.clone());
         }
         let credential = match store.credential(id).await? {
+            None if matches!(id, CredentialId::Robot(_)) => Err(Unavailable::NoRobot),
             None => Err(Unavailable::NotStored),
             Some(credential) if credential.audience != record.audience() => Err(Unavailable::OtherAudience),
             Some(credential) => Ok(credential),

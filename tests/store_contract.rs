@@ -1,18 +1,26 @@
 //! What every `RecordStore` promises. An implementation joins with one line, `contract!`.
 
+#[path = "store_contract/robots.rs"]
+mod robots;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use pullgate::domain::pull_secret::CredentialId;
+use pullgate::domain::pull_secret::{CredentialId, RobotId};
 use pullgate::domain::record::{Kind, Name, Record};
 use pullgate::store::{
     Credential, CredentialChange, Document, Event, Precondition, RecordStore, StoreError, convert,
 };
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+
+pub use robots::{
+    a_deleted_record_takes_its_credentials_along, a_robot_belongs_to_records_that_are_there,
+    robots_of_a_registry_are_told_apart,
+};
 
 pub type Events = BoxStream<'static, Result<Event, StoreError>>;
 
@@ -44,7 +52,11 @@ pub fn integration(registry: &str) -> CredentialId {
 }
 
 pub fn robot(registry: &str, workspace: &str) -> CredentialId {
-    CredentialId::Robot { registry: registry.into(), workspace: workspace.into() }
+    CredentialId::Robot(robot_id(registry, workspace))
+}
+
+pub fn robot_id(registry: &str, workspace: &str) -> RobotId {
+    RobotId { registry: registry.into(), workspace: workspace.into(), space: None }
 }
 
 pub async fn create(store: &dyn RecordStore, document: Document) -> Document {
@@ -292,51 +304,40 @@ pub async fn only_a_registry_takes_a_credential(store: Arc<dyn RecordStore>) {
     assert_eq!(store.get(Kind::Workspace, "same").await.unwrap(), None);
 }
 
-pub async fn a_deleted_record_takes_its_credentials_along(store: Arc<dyn RecordStore>) {
-    for registry in ["r1", "r2"] {
-        let set = CredentialChange::Set(secret("u", "p", ""));
-        store.put(harbor(registry, "a.example"), Precondition::Absent, set).await.unwrap();
+pub async fn many_records_are_written_each_under_its_own_precondition(store: Arc<dyn RecordStore>) {
+    let old = create(&*store, workspace("old", &["a"])).await;
+    create(&*store, workspace("taken", &[])).await;
+    let mut events = store.watch();
+    let mut seen = Seen::default();
+    while !seen.take(next(&mut events).await) {}
+    let changed = Document { spec: json!({ "namespaces": ["b"] }), ..old.clone() };
+    let space = document(Kind::RegistrySpace, "s", json!({ "registry": "r", "path": "p" }));
+    let with_status = Document { status: json!({ "visibility": "Private" }), ..space };
+    let written = store
+        .put_all(vec![
+            (changed, Precondition::Version(old.version)),
+            (workspace("taken", &["c"]), Precondition::Absent),
+            (with_status, Precondition::Absent),
+            (workspace("taken", &["d"]), Precondition::Version("1".to_owned())),
+            (workspace("none", &[]), Precondition::Version("1".to_owned())),
+        ])
+        .await;
+    assert_eq!(written[0].as_ref().unwrap().spec["namespaces"], json!(["b"]));
+    assert!(matches!(written[1], Err(StoreError::Exists { .. })), "{:?}", written[1]);
+    assert_eq!(written[2].as_ref().unwrap().status["visibility"], "Private");
+    assert!(written[3].is_err() && written[4].is_err(), "{written:?}");
+    for _ in 0..2 {
+        seen.take(next(&mut events).await);
     }
-    for name in ["w1", "w2"] {
-        create(&*store, workspace(name, &[])).await;
-        for registry in ["r1", "r2"] {
-            store.set_robot(registry, name, Some(secret("robot", registry, ""))).await.unwrap();
-        }
-    }
-    let delete = async |kind, name: &str| {
-        let version = store.get(kind, name).await.unwrap().unwrap().version;
-        store.delete(kind, name, &version).await.unwrap();
-    };
-    let has = async |id| store.credential(&id).await.unwrap().is_some();
-
-    delete(Kind::Registry, "r1").await;
-    assert_eq!(store.get(Kind::Registry, "r1").await.unwrap(), None);
-    assert!(!has(integration("r1")).await && !has(robot("r1", "w1")).await && !has(robot("r1", "w2")).await);
-    assert!(has(integration("r2")).await && has(robot("r2", "w1")).await && has(robot("r2", "w2")).await);
-    delete(Kind::Workspace, "w1").await;
-    assert!(!has(robot("r2", "w1")).await);
-    assert!(has(integration("r2")).await && has(robot("r2", "w2")).await);
-
-    // Made again under its name, it starts without them.
-    create(&*store, harbor("r1", "a.example")).await;
-    assert!(!has(integration("r1")).await && !has(robot("r1", "w2")).await);
-    let missing = store.delete(Kind::Workspace, "w1", "1").await;
-    assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+    let space = &seen.0[&(Kind::RegistrySpace, "s".into())];
+    assert_eq!(store.get(Kind::RegistrySpace, "s").await.unwrap().unwrap().spec, space.spec);
+    assert_eq!(seen.0[&(Kind::Workspace, "old".into())].spec["namespaces"], json!(["b"]));
 }
 
-pub async fn a_robot_belongs_to_records_that_are_there(store: Arc<dyn RecordStore>) {
-    create(&*store, harbor("r", "a.example")).await;
-    let missing = store.set_robot("r", "w", Some(secret("robot", "p", ""))).await;
-    assert!(matches!(missing, Err(StoreError::NotFound { kind: Kind::Workspace, .. })), "{missing:?}");
-    create(&*store, workspace("w", &[])).await;
-    store.set_robot("r", "w", Some(secret("robot", "one", ""))).await.unwrap();
-    store.set_robot("r", "w", Some(secret("robot", "two", ""))).await.unwrap();
-    let read = store.credential(&robot("r", "w")).await.unwrap().unwrap();
-    assert_eq!(read.password.expose_secret(), "two");
-    assert!(store.credential(&integration("r")).await.unwrap().is_none());
-    store.set_robot("r", "w", None).await.unwrap();
-    store.set_robot("r", "w", None).await.unwrap();
-    assert!(store.credential(&robot("r", "w")).await.unwrap().is_none());
+pub async fn the_installation_stays_what_it_is(store: Arc<dyn RecordStore>) {
+    let first = store.installation().await.unwrap();
+    assert!(first.len() >= 32, "{first:?}");
+    assert_eq!(store.installation().await.unwrap(), first);
 }
 
 pub async fn kinds_do_not_touch_each_other(store: Arc<dyn RecordStore>) {
@@ -389,6 +390,9 @@ macro_rules! contract {
             only_a_registry_takes_a_credential,
             a_deleted_record_takes_its_credentials_along,
             a_robot_belongs_to_records_that_are_there,
+            robots_of_a_registry_are_told_apart,
+            many_records_are_written_each_under_its_own_precondition,
+            the_installation_stays_what_it_is,
             kinds_do_not_touch_each_other,
             what_is_not_understood_is_kept,
         );

@@ -17,7 +17,9 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::store_contract::{Seen, Subject, create, harbor, integration, next, secret, update, workspace};
+use crate::store_contract::{
+    Seen, Subject, create, harbor, integration, next, robot_id, secret, update, workspace,
+};
 
 /// A data directory with the two files of a store.
 pub struct Files(pub TempDir);
@@ -95,7 +97,7 @@ async fn no_password_is_in_any_file_or_debug_text() {
     let set = || CredentialChange::Set(secret("user-name-at-rest", password, "a"));
     let stored = store.put(harbor("corp", "a.example"), Precondition::Absent, set()).await.unwrap();
     create(&store, workspace("w", &[])).await;
-    store.set_robot("corp", "w", Some(secret("robot", password, "a"))).await.unwrap();
+    store.set_robot(&robot_id("corp", "w"), Some(secret("robot", password, "a"))).await.unwrap();
     let hidden = |files: &Files| {
         for (path, bytes) in files.bytes() {
             for text in [password, "Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5LXN0YXBs", "user-name-at-rest"] {

@@ -11,7 +11,7 @@ use super::audit::{self, Act};
 use super::auth::Caller;
 use super::call::{Answer, Call};
 use super::error::ApiError;
-use crate::domain::pull_secret::{CredentialId, PULL_SECRET};
+use crate::domain::pull_secret::{CredentialId, PULL_SECRET, RobotId};
 use crate::domain::record::{Mode, Visibility};
 use crate::pull_secret::{DockerConfig, LookedUp, Resolved};
 
@@ -165,8 +165,11 @@ impl From<Resolved> for PullSecretEntry {
         };
         let credential = match id {
             CredentialId::Integration { registry } => format!("Integration registry {registry}"),
-            CredentialId::Robot { registry, workspace } => {
+            CredentialId::Robot(RobotId { registry, workspace, space: None }) => {
                 format!("Robot registry {registry} workspace {workspace}")
+            }
+            CredentialId::Robot(RobotId { registry, workspace, space: Some(space) }) => {
+                format!("Robot registry {registry} workspace {workspace} space {space}")
             }
         };
         Self { key, username, credential, available: reason.is_none(), reason }

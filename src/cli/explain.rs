@@ -12,7 +12,6 @@ use crate::admission::review::shown;
 use crate::domain::decision::{Request, decide};
 use crate::domain::home::{Home, SpaceHome};
 use crate::domain::image::ImageRef;
-use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{UnixSeconds, Visibility};
 use crate::domain::snapshot::{Scope, Snapshot};
 use crate::manifests::Faults;
@@ -165,14 +164,8 @@ fn source<'r>(snapshot: &'r Snapshot, image: &ImageRef<'_>) -> Source<'r> {
 fn credentials(scope: &Scope<'_>, image: &ImageRef<'_>) -> Vec<Credential> {
     let name = format!("{}/{}", image.domain, image.path);
     let covers = |key: &str| name.starts_with(&key.replacen("/v2/", "/", 1));
-    let of = |id: CredentialId| match id {
-        CredentialId::Integration { registry } => format!("the credential of registry {registry}"),
-        CredentialId::Robot { registry, workspace } => {
-            format!("the robot account of workspace {workspace} on registry {registry}")
-        }
-    };
     let entries = scope.pull_entries().into_iter().filter(|(key, _)| covers(key));
-    entries.map(|(key, id)| Credential { key, of: of(id) }).collect()
+    entries.map(|(key, id)| Credential { key, of: id.to_string() }).collect()
 }
 
 fn text(out: &mut dyn Write, explained: &Explained<'_>) -> io::Result<()> {

@@ -1,7 +1,9 @@
 //! The pull secret that a namespace should have: which entries, and whose credential each one carries.
 //!
 //! Only names of credentials here; the passwords join at the edge.
+
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::record::{Name, PullCredentials};
 use super::snapshot::{RegistryEntry, Scope};
@@ -14,8 +16,34 @@ pub const PULL_SECRET: &str = "pullgate-pull";
 pub enum CredentialId {
     /// The credential with which the registry was integrated.
     Integration { registry: Name },
-    /// The pull-only robot account of a workspace on a Harbor.
-    Robot { registry: Name, workspace: Name },
+    /// A credential that the registry made for a workspace.
+    Robot(RobotId),
+}
+
+/// The pull-only account of a workspace on a registry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RobotId {
+    pub registry: Name,
+    pub workspace: Name,
+    /// The one space that it covers; `None`: all that are bound to the workspace.
+    pub space: Option<Name>,
+}
+
+impl fmt::Display for CredentialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integration { registry } => write!(f, "the credential of registry {registry}"),
+            Self::Robot(RobotId { registry, workspace, space: None }) => {
+                write!(f, "the robot account of workspace {workspace} on registry {registry}")
+            }
+            Self::Robot(RobotId { registry, workspace, space: Some(space) }) => {
+                write!(
+                    f,
+                    "the robot account of workspace {workspace} for space {space} of registry {registry}"
+                )
+            }
+        }
+    }
 }
 
 impl<'s> Scope<'s> {
@@ -52,9 +80,11 @@ impl<'s> Scope<'s> {
             }
             let credential = match registry.pull_credentials {
                 PullCredentials::Integration => integration(registry),
-                PullCredentials::Robot => {
-                    CredentialId::Robot { registry: registry.name.clone(), workspace: workspace.name.clone() }
-                }
+                PullCredentials::Robot => CredentialId::Robot(RobotId {
+                    registry: registry.name.clone(),
+                    workspace: workspace.name.clone(),
+                    space: registry.robot_per_space.then(|| path.clone()),
+                }),
             };
             for host in &registry.hosts {
                 entries.insert(key(host.as_str(), path), credential.clone());

@@ -53,6 +53,9 @@ pub(super) struct RegistryEntry {
     pub hosts: SmallVec<[Host; 1]>,
     pub has_credential: bool,
     pub pull_credentials: PullCredentials,
+    pub robot_per_space: bool,
+    /// See [`Registry::discovered_at`]; 0: never.
+    pub discovered_at: u32,
 }
 
 /// How a platform registry decides.
@@ -258,7 +261,11 @@ impl Snapshot {
                 bound.sort_unstable();
                 bound.dedup();
             }
-            let observed_at = space.observed_at.map_or(0, |at| u32::try_from(at.max(0)).unwrap_or(u32::MAX));
+            // What was read of the whole registry confirms what was recorded of each space before, unwritten.
+            let observed_at = match space.observed_at {
+                Some(at) => short(Some(at)).max(self.registries[registry as usize].discovered_at),
+                None => 0,
+            };
             let visibility = space.effective_visibility();
             let entry = SpaceEntry { path: space.path.clone(), bound, registry, observed_at, visibility };
             match self.spaces.entry(hash_of(&entry), |other| other.is(registry, &space.path), hash_of) {
@@ -343,6 +350,8 @@ impl RegistryEntry {
             has_credential: r.has_credential && !hosts.is_empty(),
             hosts,
             pull_credentials: r.pull_credentials,
+            robot_per_space: r.robot_per_space,
+            discovered_at: short(r.discovered_at),
         }
     }
 
@@ -359,12 +368,19 @@ impl RegistryEntry {
             hosts,
             has_credential: false,
             pull_credentials: PullCredentials::Robot,
+            robot_per_space: false,
+            discovered_at: 0,
         }
     }
 }
 
 /// Positions by record name, while a snapshot is built.
 pub(super) type Ids<'r, T> = HashMap<&'r Name, T>;
+
+/// A time in 32 bits; 0: never.
+fn short(at: Option<UnixSeconds>) -> u32 {
+    at.map_or(0, |at| u32::try_from(at.max(0)).unwrap_or(u32::MAX))
+}
 
 fn position(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)

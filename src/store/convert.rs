@@ -13,12 +13,12 @@ use url::Url;
 
 use super::Document;
 use super::manifest::{
-    PullPolicySpec, RegistrySpec, RegistryStatus, SpaceSpec, SpaceStatus, UnmanagedDefault, WorkspaceSpec,
-    WorkspaceStatus,
+    PullPolicySpec, RegistrySpec, RegistryStatus, RobotLevel, SpaceSpec, SpaceStatus, UnmanagedDefault,
+    WorkspaceSpec, WorkspaceStatus,
 };
 use crate::domain::record::{
     AllowedPrefix, Entry, Host, Invalid, Kind, Name, Owner, PathPrefix, Problem, PullCredentials, PullPolicy,
-    Record, Registry, RegistryType, Selector, Space, UnixSeconds, Unmanaged, Visibility, Workspace,
+    Record, Registry, RegistryType, Selector, Space, Tls, UnixSeconds, Unmanaged, Visibility, Workspace,
 };
 
 /// The domain value of a document, invalid ones included.
@@ -98,13 +98,21 @@ fn registry(
     {
         faults.add("spec.tls.caBundle", "there is no PEM certificate in it");
     }
+    let token_realm = spec.token_realm.as_ref().and_then(|realm| {
+        let realm = faults.check("spec.tokenRealm", realm, base_url)?;
+        if realm.scheme() == "http" && url.as_ref().is_some_and(|url| url.scheme() == "https") {
+            faults.add("spec.tokenRealm", "a credential that goes by https must not go by http too");
+        }
+        Some(bare(&realm))
+    });
     if let Some(workspace) = &spec.workspace {
         faults.check("spec.workspace", workspace, dns_name);
     }
     if let Some(credential) = &spec.credential {
         faults.check("spec.credential.name", &credential.name, dns_name);
     }
-    let url = url.map(|u| u.as_str().trim_end_matches('/').to_owned()).unwrap_or_default();
+    let url = url.as_ref().map(bare).unwrap_or_default();
+    let tls = spec.tls.map(|tls| Tls { ca: tls.ca_bundle, skip_verify: tls.insecure_skip_verify });
     faults.none_or(Registry {
         created,
         kind: spec.r#type,
@@ -116,6 +124,10 @@ fn registry(
         has_credential: spec.credential.is_some(),
         pull_credentials: spec.pull_credentials.unwrap_or(PullCredentials::Robot),
         anonymous_pull: status.anonymous_pull,
+        tls: tls.unwrap_or_default(),
+        token_realm,
+        robot_per_space: status.robot_level == Some(RobotLevel::Project),
+        discovered_at: status.last_discovery.map(Timestamp::as_second),
     })
 }
 
@@ -135,6 +147,10 @@ fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
         observed: status.visibility,
         observed_at: status.observed_at.map(Timestamp::as_second),
         suspended: status.suspended,
+        project: status.registry_id,
+        confirmed: spec.project_id,
+        repositories: status.repositories,
+        storage: status.storage,
     })
 }
 
@@ -262,6 +278,11 @@ fn base_url(text: &str) -> Result<Url, String> {
         return Err("a URL carries no user name or password; give them as the credential".to_owned());
     }
     Ok(url)
+}
+
+/// A URL of [`base_url`] without the slash that the parser adds.
+fn bare(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// The host as images spell it: the port of plain `http` must be written out, that of `https` must not.

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
-use crate::domain::pull_secret::CredentialId;
+use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::Kind;
 use crate::metrics::{Metrics, StoreOperation};
 
@@ -68,12 +68,20 @@ impl RecordStore for Counted {
         self.note(StoreOperation::Read, self.store.credential(id).await)
     }
 
-    async fn set_robot(
-        &self,
-        registry: &str,
-        workspace: &str,
-        credential: Option<Credential>,
-    ) -> Result<(), StoreError> {
-        self.note(StoreOperation::Write, self.store.set_robot(registry, workspace, credential).await)
+    async fn put_all(&self, documents: Vec<(Document, Precondition)>) -> Vec<Result<Document, StoreError>> {
+        let written = self.store.put_all(documents).await;
+        written.into_iter().map(|outcome| self.note(StoreOperation::Write, outcome)).collect()
+    }
+
+    async fn set_robot(&self, robot: &RobotId, credential: Option<Credential>) -> Result<(), StoreError> {
+        self.note(StoreOperation::Write, self.store.set_robot(robot, credential).await)
+    }
+
+    async fn robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
+        self.note(StoreOperation::Read, self.store.robots(registry).await)
+    }
+
+    async fn installation(&self) -> Result<String, StoreError> {
+        self.note(StoreOperation::Read, self.store.installation().await)
     }
 }

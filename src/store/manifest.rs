@@ -32,6 +32,9 @@ pub struct RegistrySpec {
     /// The stored credential; never the password itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialRef>,
+    /// Another address that may be sent the credential to give a token for it, as `https://auth.example.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_realm: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
     /// Platform Harbor: which credential bound namespaces get; `Robot` when absent.
@@ -65,7 +68,7 @@ pub struct RegistryStatus {
     /// The spec's generation that this speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Valid`, `Reachable`, `CredentialsValid`, `Discovered`.
+    /// `Valid`, `Reachable`, `Healthy`, `CredentialsValid`, `Discovered`, `PullCredentials`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// Docker: whether somebody without a password may pull, as a probe found it.
@@ -80,15 +83,90 @@ pub struct RegistryStatus {
     /// Number of spaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spaces: Option<i64>,
+    /// How many of them are public.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_spaces: Option<i64>,
+    /// How many of them are bound to some workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_spaces: Option<i64>,
     /// Number of repositories.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repositories: Option<i64>,
     /// Bytes stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<i64>,
-    /// When the registry last answered as it should.
+    /// The course of `storage`: by the hour for two days, then by the day.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub storage_history: Vec<StorageSample>,
+    /// When the registry last answered as it should. Written when something changes and every few minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<Timestamp>,
+    /// When all spaces were last read. Written when something changes and every few minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_discovery: Option<Timestamp>,
+    /// How far a long discovery is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What robot accounts of this Harbor can cover.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub robot_level: Option<RobotLevel>,
+    /// Robot accounts that pullgate made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub robots: Vec<RobotStatus>,
+    /// When somebody asked to read the registry at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync_requested: Option<Timestamp>,
+    /// When somebody asked for new robot accounts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation_requested: Option<Timestamp>,
+}
+
+/// Bytes stored at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct StorageSample {
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    pub bytes: i64,
+}
+
+/// How far a discovery is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct Progress {
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// Spaces that were read and recorded.
+    pub done: i64,
+    /// Spaces that there are, as the registry says.
+    pub total: i64,
+}
+
+/// What a robot account can cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub enum RobotLevel {
+    /// Several projects.
+    System,
+    /// One project.
+    Project,
+}
+
+/// A robot account that namespaces pull with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RobotStatus {
+    /// The account's name in the registry.
+    pub name: String,
+    /// Whose namespaces have it.
+    pub workspace: String,
+    /// The one space that it covers; absent: all that are bound to the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<String>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// When the registry takes it no more; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// How a registry came to be integrated.
@@ -136,6 +214,10 @@ pub struct SpaceSpec {
     /// When absent, the registry's own flag is followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
+    /// The registry's own number of the project that the bindings are for. Only needed where a project was deleted and
+    /// made again under its name: set to `status.registryId`, it confirms the bindings for the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<i64>,
 }
 
 /// What was observed of a space.
@@ -156,7 +238,8 @@ pub struct SpaceStatus {
     /// The registry's own number of the project; another one under the same name is another project.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry_id: Option<i64>,
-    /// Bindings are void until an administrator confirms them: the project was made anew under its name.
+    /// Bindings are void: the project was deleted, or was made again under its name and waits for an administrator to
+    /// confirm them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
     /// Number of repositories.

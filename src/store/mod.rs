@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::domain::pull_secret::CredentialId;
+use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name, UnixSeconds};
 
 /// A record as it is stored: its text is the manifest's, so that what a newer version wrote is kept.
@@ -86,7 +86,7 @@ pub struct Page {
 }
 
 /// What a store could not do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     #[error("there is no {} named {name}", .kind.as_str())]
     NotFound { kind: Kind, name: Name },
@@ -127,12 +127,17 @@ pub trait RecordStore: Send + Sync + 'static {
     /// A stored credential; `None` where there is none.
     async fn credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError>;
 
+    /// Writes many records, each as [`Self::put`] does without a credential; what became of them, in their order. May
+    /// take several steps, each of them durable before the next.
+    async fn put_all(&self, documents: Vec<(Document, Precondition)>) -> Vec<Result<Document, StoreError>>;
+
     /// Stores or removes the robot account of a workspace on a registry. It goes with either record. Watchers see
     /// nothing of it.
-    async fn set_robot(
-        &self,
-        registry: &str,
-        workspace: &str,
-        credential: Option<Credential>,
-    ) -> Result<(), StoreError>;
+    async fn set_robot(&self, robot: &RobotId, credential: Option<Credential>) -> Result<(), StoreError>;
+
+    /// The robot accounts of a registry that a credential is stored of, in their order.
+    async fn robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError>;
+
+    /// What tells this installation from others that use the same registries; never another one.
+    async fn installation(&self) -> Result<String, StoreError>;
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::stream::{BoxStream, StreamExt as _};
-use pullgate::domain::pull_secret::CredentialId;
+use pullgate::domain::pull_secret::{CredentialId, RobotId};
 use pullgate::domain::record::{Kind, Name, Records};
 use pullgate::domain::snapshot::{Settings, Snapshot};
 use pullgate::store::{
@@ -180,23 +180,39 @@ impl RecordStore for MemoryStore {
         Ok(self.open()?.credentials.get(id).cloned())
     }
 
-    async fn set_robot(
-        &self,
-        registry: &str,
-        workspace: &str,
-        credential: Option<Credential>,
-    ) -> Result<(), StoreError> {
+    async fn put_all(&self, documents: Vec<(Document, Precondition)>) -> Vec<Result<Document, StoreError>> {
+        let mut written = Vec::new();
+        for (document, at) in documents {
+            written.push(self.put(document, at, CredentialChange::Keep).await);
+        }
+        written
+    }
+
+    async fn set_robot(&self, robot: &RobotId, credential: Option<Credential>) -> Result<(), StoreError> {
         let mut inner = self.open()?;
-        for (kind, name) in [(Kind::Registry, registry), (Kind::Workspace, workspace)] {
-            if !inner.documents.contains_key(&(kind, name.into())) {
-                return Err(StoreError::NotFound { kind, name: name.into() });
+        for (kind, name) in [(Kind::Registry, &robot.registry), (Kind::Workspace, &robot.workspace)] {
+            if credential.is_some() && !inner.documents.contains_key(&(kind, name.clone())) {
+                return Err(StoreError::NotFound { kind, name: name.clone() });
             }
         }
-        let id = CredentialId::Robot { registry: registry.into(), workspace: workspace.into() };
+        let id = CredentialId::Robot(robot.clone());
         match credential {
             Some(credential) => drop(inner.credentials.insert(id, credential)),
             None => drop(inner.credentials.remove(&id)),
         }
         Ok(())
+    }
+
+    async fn robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
+        let inner = self.open()?;
+        let robots = inner.credentials.keys().filter_map(|id| match id {
+            CredentialId::Robot(robot) if robot.registry == registry => Some(robot.clone()),
+            _ => None,
+        });
+        Ok(robots.collect())
+    }
+
+    async fn installation(&self) -> Result<String, StoreError> {
+        Ok("installation-of-the-test".to_owned())
     }
 }

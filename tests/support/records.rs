@@ -2,7 +2,7 @@
 
 use pullgate::domain::record::{
     Entry, Host, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy, Record, Records, Registry,
-    RegistryType, Selector, Space, Unmanaged, Visibility, Workspace,
+    RegistryType, Selector, Space, Tls, Unmanaged, Visibility, Workspace,
 };
 
 #[derive(Clone, Debug)]
@@ -21,6 +21,10 @@ pub fn registry(name: &str) -> Named<Registry> {
         has_credential: true,
         pull_credentials: PullCredentials::Integration,
         anonymous_pull: None,
+        tls: Tls::default(),
+        token_realm: None,
+        robot_per_space: false,
+        discovered_at: None,
     };
     Named(name.into(), record)
 }
@@ -61,6 +65,10 @@ pub fn space(registry: &str, path: &str) -> Named<Space> {
         observed: None,
         observed_at: None,
         suspended: false,
+        project: None,
+        confirmed: None,
+        repositories: None,
+        storage: None,
     };
     Named(format!("{registry}.{path}").into(), record)
 }

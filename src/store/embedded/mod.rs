@@ -27,11 +27,14 @@ use self::records::{Failure, Records};
 use self::seal::Key;
 use self::watch::Change;
 use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
-use crate::domain::pull_secret::CredentialId;
+use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
 
 /// Changes that a watcher may be behind before it reads everything again.
 const BACKLOG: usize = 1024;
+
+/// Records of a bulk write that are written in one transaction; others take their turn between.
+const CHUNK: usize = 500;
 
 /// Commands that wait; further callers wait to ask.
 const QUEUE: usize = 256;
@@ -213,14 +216,31 @@ impl RecordStore for EmbeddedStore {
         ask(&self.commands, move |records| records.credential(&id)).await
     }
 
-    async fn set_robot(
-        &self,
-        registry: &str,
-        workspace: &str,
-        credential: Option<Credential>,
-    ) -> Result<(), StoreError> {
-        let (registry, workspace) = (Name::from(registry), Name::from(workspace));
-        ask(&self.commands, move |records| records.set_robot(&registry, &workspace, credential.as_ref()))
-            .await
+    async fn put_all(&self, documents: Vec<(Document, Precondition)>) -> Vec<Result<Document, StoreError>> {
+        let mut written = Vec::with_capacity(documents.len());
+        let mut documents = documents.into_iter().peekable();
+        while documents.peek().is_some() {
+            let chunk: Vec<_> = documents.by_ref().take(CHUNK).collect();
+            let count = chunk.len();
+            match ask(&self.commands, move |records| records.put_all(chunk)).await {
+                Ok(outcomes) => written.extend(outcomes),
+                Err(error) => written.extend((0..count).map(|_| Err(error.clone()))),
+            }
+        }
+        written
+    }
+
+    async fn set_robot(&self, robot: &RobotId, credential: Option<Credential>) -> Result<(), StoreError> {
+        let robot = robot.clone();
+        ask(&self.commands, move |records| records.set_robot(&robot, credential.as_ref())).await
+    }
+
+    async fn robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
+        let registry = Name::from(registry);
+        ask(&self.commands, move |records| records.robots(&registry)).await
+    }
+
+    async fn installation(&self) -> Result<String, StoreError> {
+        ask(&self.commands, |records| records.installation()).await
     }
 }

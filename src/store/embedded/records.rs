@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::rows::{COLUMNS, Place, Unreadable, read, read_all};
 use super::seal::{self, Key, Unsealable};
 use super::watch::{Change, Told};
-use crate::domain::pull_secret::CredentialId;
+use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name, UnixSeconds};
 use crate::store::{Credential, CredentialChange, Document, Page, Precondition, StoreError};
 
@@ -125,15 +125,7 @@ impl Records {
     ) -> Outcome<Document> {
         let Document { kind, ref name, .. } = document;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found = version_of(&transaction, kind, name)?;
-        match (precondition, found) {
-            (Precondition::Absent, None) => {}
-            (Precondition::Absent, Some(_)) => {
-                return Err(StoreError::Exists { kind, name: name.clone() }.into());
-            }
-            (Precondition::Version(version), found) => expect(kind, name, version, found)?,
-        }
-        let (version, created) = write(&transaction, &document, now())?;
+        let (version, created) = write_if(&transaction, &document, precondition)?;
         let id = CredentialId::Integration { registry: name.clone() };
         match credential {
             CredentialChange::Keep => {}
@@ -148,6 +140,32 @@ impl Records {
         let stored = Document { version: version.to_string(), created, ..document };
         self.tell(version, Told::Put(Arc::new(stored.clone())));
         Ok(stored)
+    }
+
+    /// Writes many records in one transaction; those whose precondition does not hold are left out.
+    pub(super) fn put_all(
+        &mut self,
+        documents: Vec<(Document, Precondition)>,
+    ) -> Outcome<Vec<Result<Document, StoreError>>> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut outcomes = Vec::with_capacity(documents.len());
+        let mut told = Vec::with_capacity(documents.len());
+        for (document, precondition) in documents {
+            outcomes.push(match write_if(&transaction, &document, &precondition) {
+                Ok((version, created)) => {
+                    let stored = Document { version: version.to_string(), created, ..document };
+                    told.push((version, stored.clone()));
+                    Ok(stored)
+                }
+                Err(Failure::Refused(refusal)) => Err(refusal),
+                Err(failure) => return Err(failure),
+            });
+        }
+        transaction.commit()?;
+        for (version, stored) in told {
+            self.tell(version, Told::Put(Arc::new(stored)));
+        }
+        Ok(outcomes)
     }
 
     pub(super) fn delete(&mut self, kind: Kind, name: &Name, version: &str) -> Outcome<()> {
@@ -169,18 +187,13 @@ impl Records {
         opened.map_err(|Unsealable| Failure::Sealed(id.clone()))
     }
 
-    pub(super) fn set_robot(
-        &mut self,
-        registry: &Name,
-        workspace: &Name,
-        credential: Option<&Credential>,
-    ) -> Outcome<()> {
+    pub(super) fn set_robot(&mut self, robot: &RobotId, credential: Option<&Credential>) -> Outcome<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let id = CredentialId::Robot { registry: registry.clone(), workspace: workspace.clone() };
+        let id = CredentialId::Robot(robot.clone());
         match credential {
             None => forget(&transaction, &id)?,
             Some(credential) => {
-                for (kind, name) in [(Kind::Registry, registry), (Kind::Workspace, workspace)] {
+                for (kind, name) in [(Kind::Registry, &robot.registry), (Kind::Workspace, &robot.workspace)] {
                     if version_of(&transaction, kind, name)?.is_none() {
                         return Err(StoreError::NotFound { kind, name: name.clone() }.into());
                     }
@@ -189,6 +202,30 @@ impl Records {
             }
         }
         Ok(transaction.commit()?)
+    }
+
+    pub(super) fn robots(&mut self, registry: &Name) -> Outcome<Vec<RobotId>> {
+        let sql = "SELECT workspace, space FROM credentials
+                   WHERE registry_kind = 'Registry' AND registry = ?1 AND workspace IS NOT NULL
+                   ORDER BY workspace, space";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let robot = |row: &rusqlite::Row| {
+            let (workspace, space): (String, Option<String>) = (row.get(0)?, row.get(1)?);
+            let (workspace, space) = (workspace.into(), space.map(Name::from));
+            Ok(RobotId { registry: registry.clone(), workspace, space })
+        };
+        Ok(statement.query_map([registry.as_str()], robot)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Made when it is first asked for.
+    pub(super) fn installation(&mut self) -> Outcome<String> {
+        self.connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO meta (key, value) VALUES ('installation', lower(hex(randomblob(16))))",
+            )?
+            .execute([])?;
+        let sql = "SELECT value FROM meta WHERE key = 'installation'";
+        Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
     }
 
     pub(super) fn import(&mut self, documents: &[Document]) -> Outcome<()> {
@@ -231,6 +268,24 @@ fn expect(kind: Kind, name: &Name, version: &str, found: Option<i64>) -> Result<
     }
 }
 
+/// Writes a record where its precondition holds.
+fn write_if(
+    transaction: &Transaction,
+    document: &Document,
+    precondition: &Precondition,
+) -> Outcome<(i64, UnixSeconds)> {
+    let Document { kind, name, .. } = document;
+    let found = version_of(transaction, *kind, name)?;
+    match (precondition, found) {
+        (Precondition::Absent, None) => {}
+        (Precondition::Absent, Some(_)) => {
+            return Err(StoreError::Exists { kind: *kind, name: name.clone() }.into());
+        }
+        (Precondition::Version(version), found) => expect(*kind, name, version, found)?,
+    }
+    write(transaction, document, now())
+}
+
 /// One counter over the whole store, so that versions tell the order of all changes, deletions too.
 fn next_version(transaction: &Transaction) -> rusqlite::Result<i64> {
     transaction
@@ -259,16 +314,18 @@ fn write(transaction: &Transaction, document: &Document, created: i64) -> Outcom
 
 fn store(transaction: &Transaction, key: &Key, id: &CredentialId, credential: &Credential) -> Outcome<()> {
     let sealed = key.seal_credential(id, credential).map_err(|Unsealable| Failure::Sealed(id.clone()))?;
-    let (registry, workspace) = match id {
-        CredentialId::Integration { registry } => (registry, None),
-        CredentialId::Robot { registry, workspace } => (registry, Some(workspace.as_str())),
+    let (registry, workspace, space) = match id {
+        CredentialId::Integration { registry } => (registry, None, None),
+        CredentialId::Robot(RobotId { registry, workspace, space }) => {
+            (registry, Some(workspace.as_str()), space.as_deref())
+        }
     };
     transaction
         .prepare_cached(
-            "INSERT INTO credentials (id, registry, workspace, sealed) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO credentials (id, registry, workspace, space, sealed) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed",
         )?
-        .execute(params![seal::row(id), registry.as_str(), workspace, sealed])?;
+        .execute(params![seal::row(id), registry.as_str(), workspace, space, sealed])?;
     Ok(())
 }
 

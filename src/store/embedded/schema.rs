@@ -21,7 +21,8 @@ const LOG_LIMIT: i64 = 16 << 20;
 
 /// Every step from an empty file to the current schema. `user_version` counts the steps that a file has had; add
 /// new ones at the end, never change one that was released.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
     INSERT INTO meta (key, value) VALUES ('version', 0);
 
@@ -48,7 +49,12 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX credentials_of_registry ON credentials (registry_kind, registry);
     CREATE INDEX credentials_of_workspace ON credentials (workspace_kind, workspace);
-"];
+",
+    "
+    -- The one space that a robot account covers.
+    ALTER TABLE credentials ADD COLUMN space TEXT;
+",
+];
 
 /// Makes an empty store.
 pub(super) fn create(path: &Path) -> Result<(), OpenError> {

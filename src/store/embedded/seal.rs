@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::OpenError;
 use super::files::{self, io};
-use crate::domain::pull_secret::CredentialId;
+use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::store::Credential;
 
 const KEY_LEN: usize = 32;
@@ -136,7 +136,12 @@ impl Key {
 pub(super) fn row(id: &CredentialId) -> String {
     match id {
         CredentialId::Integration { registry } => serde_json::json!(["integration", registry]),
-        CredentialId::Robot { registry, workspace } => serde_json::json!(["robot", registry, workspace]),
+        CredentialId::Robot(RobotId { registry, workspace, space: None }) => {
+            serde_json::json!(["robot", registry, workspace])
+        }
+        CredentialId::Robot(RobotId { registry, workspace, space: Some(space) }) => {
+            serde_json::json!(["robot", registry, workspace, space])
+        }
     }
     .to_string()
 }

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{KubernetesStore, code, refused, unavailable};
-use crate::domain::pull_secret::CredentialId;
-use crate::domain::record::Kind;
+use crate::domain::pull_secret::{CredentialId, RobotId};
+use crate::domain::record::{Kind, Name};
 use crate::hex::hex;
 use crate::store::manifest::API_VERSION;
 use crate::store::{Credential, Document, StoreError};
@@ -22,6 +22,8 @@ use crate::store::{Credential, Document, StoreError};
 const REGISTRY: &str = "pullgate.io/registry";
 /// The workspace that a robot account belongs to; absent: the registry's own credential.
 const WORKSPACE: &str = "pullgate.io/workspace";
+/// The one space that the robot account covers; absent: all that are bound to the workspace.
+const SPACE: &str = "pullgate.io/space";
 /// What the credential was given for; see [`Credential::audience`].
 const AUDIENCE: &str = "pullgate.io/audience";
 /// Labels to find credentials by; values are digests, since names may be longer than labels.
@@ -35,7 +37,7 @@ impl KubernetesStore {
 
     pub(super) async fn read_credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError> {
         let name = match id {
-            CredentialId::Robot { registry, workspace } => robot_name(registry, workspace),
+            CredentialId::Robot(robot) => robot_name(robot),
             CredentialId::Integration { registry } => match self.integration_name(registry).await? {
                 Some(name) => name,
                 None => return Ok(None),
@@ -92,11 +94,10 @@ impl KubernetesStore {
 
     pub(super) async fn write_robot(
         &self,
-        registry: &str,
-        workspace: &str,
+        robot: &RobotId,
         credential: Option<Credential>,
     ) -> Result<(), StoreError> {
-        let name = robot_name(registry, workspace);
+        let name = robot_name(robot);
         let Some(credential) = credential else {
             return match self.secrets().delete(&name, &DeleteParams::default()).await {
                 Err(error) if code(&error) != 404 => Err(unavailable(&error)),
@@ -106,10 +107,30 @@ impl KubernetesStore {
         let read = async |kind, name| {
             self.records(kind).get(name).await.map_err(|error| refused(kind, name, &error))
         };
-        read(Kind::Registry, registry).await?;
-        let owned = read(Kind::Workspace, workspace).await?;
-        let id = CredentialId::Robot { registry: registry.into(), workspace: workspace.into() };
+        read(Kind::Registry, robot.registry.as_str()).await?;
+        let owned = read(Kind::Workspace, robot.workspace.as_str()).await?;
+        let id = CredentialId::Robot(robot.clone());
         self.write(&name, &id, owner(Kind::Workspace, &owned), &credential).await
+    }
+
+    pub(super) async fn read_robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
+        let selector = format!("{REGISTRY_DIGEST}={},{WORKSPACE_DIGEST}", short_digest(&[registry]));
+        let listed = self.secrets().list_metadata(&ListParams::default().labels(&selector)).await;
+        let found = listed.map_err(|error| unavailable(&error))?;
+        let mut robots: Vec<_> = found.iter().filter_map(|secret| robot_of(secret.annotations())).collect();
+        robots.retain(|robot| robot.registry == registry);
+        robots.sort_unstable();
+        Ok(robots)
+    }
+
+    /// The UID of pullgate's own namespace, which no other one has.
+    pub(super) async fn read_installation(&self) -> Result<String, StoreError> {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        let found = namespaces.get_metadata(&self.namespace).await.map_err(|error| unavailable(&error))?;
+        found
+            .metadata
+            .uid
+            .ok_or_else(|| StoreError::Unavailable(format!("namespace {} has no UID", self.namespace)))
     }
 
     /// Makes or replaces the Secret of a credential.
@@ -145,7 +166,7 @@ fn secret_of(
     owner: Option<OwnerReference>,
     credential: &Credential,
 ) -> Secret {
-    let (registry, workspace) = parts(id);
+    let (registry, workspace, space) = parts(id);
     let mut annotations = BTreeMap::from([
         (REGISTRY.to_owned(), registry.to_owned()),
         (AUDIENCE.to_owned(), credential.audience.clone()),
@@ -157,6 +178,9 @@ fn secret_of(
     if let Some(workspace) = workspace {
         annotations.insert(WORKSPACE.to_owned(), workspace.to_owned());
         labels.insert(WORKSPACE_DIGEST.to_owned(), short_digest(&[workspace]));
+    }
+    if let Some(space) = space {
+        annotations.insert(SPACE.to_owned(), space.to_owned());
     }
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     Secret {
@@ -187,24 +211,33 @@ fn credential_in(secret: &Secret) -> Option<Credential> {
 }
 
 fn belongs_to(secret: &Secret, id: &CredentialId) -> bool {
-    let (registry, workspace) = parts(id);
+    let (registry, workspace, space) = parts(id);
     let says = |key| secret.annotations().get(key).map(String::as_str);
-    says(REGISTRY) == Some(registry) && says(WORKSPACE) == workspace
+    says(REGISTRY) == Some(registry) && says(WORKSPACE) == workspace && says(SPACE) == space
 }
 
-fn parts(id: &CredentialId) -> (&str, Option<&str>) {
+fn parts(id: &CredentialId) -> (&str, Option<&str>, Option<&str>) {
     match id {
-        CredentialId::Integration { registry } => (registry, None),
-        CredentialId::Robot { registry, workspace } => (registry, Some(workspace)),
+        CredentialId::Integration { registry } => (registry, None, None),
+        CredentialId::Robot(RobotId { registry, workspace, space }) => {
+            (registry, Some(workspace), space.as_deref())
+        }
     }
+}
+
+/// The robot account whose credential a Secret with these annotations holds.
+fn robot_of(annotations: &BTreeMap<String, String>) -> Option<RobotId> {
+    let says = |key| annotations.get(key).map(Name::from);
+    Some(RobotId { registry: says(REGISTRY)?, workspace: says(WORKSPACE)?, space: says(SPACE) })
 }
 
 fn credential_name(spec: &serde_json::Value) -> Option<&str> {
     spec.get("credential")?.get("name")?.as_str()
 }
 
-fn robot_name(registry: &str, workspace: &str) -> String {
-    format!("robot-{}", short_digest(&[registry, workspace]))
+fn robot_name(RobotId { registry, workspace, space }: &RobotId) -> String {
+    let names: Vec<&str> = [registry, workspace].into_iter().chain(space).map(Name::as_str).collect();
+    format!("robot-{}", short_digest(&names))
 }
 
 /// The garbage collector removes what outlives its owner.

@@ -10,7 +10,8 @@ mod object;
 mod watch;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams, Preconditions, TypeMeta};
 use kube::core::ObjectMeta;
 use kube::discovery::ApiResource;
@@ -22,11 +23,13 @@ use super::crd::{GROUP, VERSION, plural};
 use super::manifest::API_VERSION;
 
 use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
-use crate::domain::pull_secret::CredentialId;
+use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
 
 /// Objects asked for at a time.
 const PAGE: usize = 500;
+/// Objects of a bulk write that are written at a time.
+const WRITES: usize = 16;
 
 /// A store in the cluster that `client` talks to.
 #[derive(Clone)]
@@ -176,13 +179,22 @@ impl RecordStore for KubernetesStore {
         self.read_credential(id).await
     }
 
-    async fn set_robot(
-        &self,
-        registry: &str,
-        workspace: &str,
-        credential: Option<Credential>,
-    ) -> Result<(), StoreError> {
-        self.write_robot(registry, workspace, credential).await
+    /// An object each: the API server writes no several in one step.
+    async fn put_all(&self, documents: Vec<(Document, Precondition)>) -> Vec<Result<Document, StoreError>> {
+        let puts = documents.into_iter().map(|(document, at)| self.put(document, at, CredentialChange::Keep));
+        stream::iter(puts).buffered(WRITES).collect().await
+    }
+
+    async fn set_robot(&self, robot: &RobotId, credential: Option<Credential>) -> Result<(), StoreError> {
+        self.write_robot(robot, credential).await
+    }
+
+    async fn robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
+        self.read_robots(registry).await
+    }
+
+    async fn installation(&self) -> Result<String, StoreError> {
+        self.read_installation().await
     }
 }
 

@@ -1,0 +1,194 @@
+//! What administrators record: registries, spaces, workspaces and pull policies, as validated values.
+//!
+//! [`Records`] holds every record of one moment. An invalid record stays in it as [`Entry::Invalid`], because
+//! dropping it could turn its hosts into unmanaged ones and so widen access.
+
+mod policy;
+mod registry;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+
+pub use policy::{AllowedPrefix, Mode, PullPolicy, Selector, Unmanaged};
+pub use registry::{Host, Owner, PathPrefix, PullCredentials, Registry, RegistryType, Tls, Visibility};
+
+/// A record's, namespace's or workspace's name; short ones live inline.
+pub type Name = CompactString;
+
+/// Seconds since the Unix epoch.
+pub type UnixSeconds = i64;
+
+/// One of the four kinds of record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Registry,
+    RegistrySpace,
+    Workspace,
+    PullPolicy,
+}
+
+impl Kind {
+    /// All kinds, in the order in which they refer to each other.
+    pub const ALL: [Self; 4] = [Self::Workspace, Self::Registry, Self::RegistrySpace, Self::PullPolicy];
+
+    /// The kind as manifests spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registry => "Registry",
+            Self::RegistrySpace => "RegistrySpace",
+            Self::Workspace => "Workspace",
+            Self::PullPolicy => "PullPolicy",
+        }
+    }
+}
+
+/// A Harbor project or an Artifactory repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Space {
+    pub registry: Name,
+    /// One path segment.
+    pub path: Name,
+    /// The bindings: workspaces whose namespaces may pull.
+    pub workspaces: Box<[Name]>,
+    /// What the administrator declares.
+    pub visibility: Option<Visibility>,
+    /// What the registry last said.
+    pub observed: Option<Visibility>,
+    pub observed_at: Option<UnixSeconds>,
+    /// The project was deleted, or made again under its name: bindings rest until it is back or an admin confirms them.
+    pub suspended: bool,
+    /// The registry's own number of the project that was last seen.
+    pub project: Option<i64>,
+    /// The project that an admin confirmed the bindings for.
+    pub confirmed: Option<i64>,
+    /// Number of repositories, where the registry tells.
+    pub repositories: Option<i64>,
+    /// Bytes stored, where the registry tells.
+    pub storage: Option<i64>,
+}
+
+impl Space {
+    /// Public only where nothing that is known says otherwise: a declaration does not make a project public
+    /// that the registry calls private, nor the other way round.
+    pub fn effective_visibility(&self) -> Visibility {
+        match (self.visibility, self.observed) {
+            (Some(Visibility::Private), _) | (_, Some(Visibility::Private)) | (None, None) => {
+                Visibility::Private
+            }
+            _ => Visibility::Public,
+        }
+    }
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Workspace {
+    pub created: UnixSeconds,
+    pub namespaces: Vec<Name>,
+    /// Membership holds only for the namespace UID in `pins`.
+    pub pin: bool,
+    /// Namespace UIDs that were seen first.
+    pub pins: BTreeMap<Name, String>,
+    /// When a namespace's claim was first recorded.
+    pub claimed: BTreeMap<Name, UnixSeconds>,
+}
+
+/// A fault of one field, in words for the person who wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Problem {
+    /// Path of the field, as `spec.imageHosts[0]`.
+    pub field: String,
+    pub message: String,
+}
+
+impl Problem {
+    /// A fault of `field`.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// What can still be told of a record that is invalid, so that it keeps denying what it covered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    pub problems: Vec<Problem>,
+    /// Hosts that the record names, where it is a registry.
+    pub hosts: Vec<Host>,
+    /// The workspace that owns it, where it is a workspace's registry.
+    pub workspace: Option<Name>,
+    /// Whom it selects, where it is a policy.
+    pub selector: Selector,
+}
+
+/// A record, or what is left of an invalid one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry<T> {
+    Valid(T),
+    Invalid(Box<Invalid>),
+}
+
+impl<T> Entry<T> {
+    /// The record, where it is valid.
+    pub fn valid(&self) -> Option<&T> {
+        match self {
+            Self::Valid(record) => Some(record),
+            Self::Invalid(_) => None,
+        }
+    }
+}
+
+/// A record of any kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    Registry(Entry<Registry>),
+    Space(Entry<Space>),
+    Workspace(Entry<Workspace>),
+    PullPolicy(Entry<PullPolicy>),
+}
+
+/// Records of one kind. Shared, so that the next set copies names and no records: there may be 100,000.
+pub type Named<T> = BTreeMap<Name, Arc<Entry<T>>>;
+
+/// Every record of one moment, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Records {
+    pub registries: Named<Registry>,
+    pub spaces: Named<Space>,
+    pub workspaces: Named<Workspace>,
+    pub policies: Named<PullPolicy>,
+    /// UIDs of the namespaces that are known to exist; only pinned workspaces need them.
+    pub namespace_uids: BTreeMap<Name, String>,
+}
+
+impl Records {
+    /// Adds a record, or replaces the one of the same kind and name.
+    pub fn put(&mut self, name: Name, record: Record) {
+        match record {
+            Record::Registry(entry) => drop(self.registries.insert(name, Arc::new(entry))),
+            Record::Space(entry) => drop(self.spaces.insert(name, Arc::new(entry))),
+            Record::Workspace(entry) => drop(self.workspaces.insert(name, Arc::new(entry))),
+            Record::PullPolicy(entry) => drop(self.policies.insert(name, Arc::new(entry))),
+        }
+    }
+
+    /// Removes a record; one that is not there is no fault.
+    pub fn remove(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::Registry => drop(self.registries.remove(name)),
+            Kind::RegistrySpace => drop(self.spaces.remove(name)),
+            Kind::Workspace => drop(self.workspaces.remove(name)),
+            Kind::PullPolicy => drop(self.policies.remove(name)),
+        }
+    }
+
+    /// Number of records of every kind that are invalid.
+    pub fn invalid(&self) -> usize {
+        fn count<T>(of: &Named<T>) -> usize {
+            of.values().filter(|entry| entry.valid().is_none()).count()
+        }
+        count(&self.registries) + count(&self.spaces) + count(&self.workspaces) + count(&self.policies)
+    }
+}

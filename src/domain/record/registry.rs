@@ -1,0 +1,138 @@
+//! The integration of a registry: where it is, whose it is, and what images call it.
+
+use compact_str::CompactString;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use utoipa::ToSchema;
+
+use super::{Name, UnixSeconds};
+use crate::domain::image::{canonical_host, is_domain, is_path};
+
+/// What kind of server a registry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub enum RegistryType {
+    Harbor,
+    /// A plain distribution registry; it has no spaces.
+    Docker,
+    Artifactory,
+}
+
+/// Whether a space's images are for every namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub enum Visibility {
+    Public,
+    Private,
+}
+
+/// Which credential a namespace gets for a platform Harbor's private spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub enum PullCredentials {
+    /// A pull-only robot account of the workspace.
+    Robot,
+    /// The integration's own credential: only where the record says so, it leaves the control plane.
+    Integration,
+}
+
+/// An image host as an administrator spelled it: the spelling that images must use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host(CompactString);
+
+impl Host {
+    /// Reads `host[:port]`; `None` where no image reference could name it.
+    pub fn parse(text: &str) -> Option<Self> {
+        // `index.docker.io` is rewritten before any comparison, and a host without dot, port or upper case is
+        // read as a path segment: neither could ever match an image.
+        let named =
+            text == "localhost" || text.bytes().any(|b| matches!(b, b'.' | b':') || b.is_ascii_uppercase());
+        (named && text != "index.docker.io" && is_domain(text)).then(|| Self(text.into()))
+    }
+
+    /// The registered spelling.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The form by which any spelling of this host is recognised.
+    pub fn canonical(&self) -> Name {
+        canonical_host(&self.0).into()
+    }
+}
+
+/// Whole path segments that something covers: `acme` covers `acme/app`, never `acme-evil/app`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathPrefix(CompactString);
+
+impl PathPrefix {
+    /// Reads `acme`, `acme/` or `acme/team`; `None` where no repository path could start so.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bare = text.strip_suffix('/').unwrap_or(text);
+        is_path(bare).then(|| Self(bare.into()))
+    }
+
+    /// The segments, without a slash at the end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Number of segments, at least one.
+    pub fn depth(&self) -> usize {
+        self.0.split('/').count()
+    }
+}
+
+/// Who integrated a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    Platform,
+    Workspace(Name),
+}
+
+/// The integration of a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    pub created: UnixSeconds,
+    pub kind: RegistryType,
+    pub owner: Owner,
+    /// Scheme, host and port of the API, as `https://harbor.example.com`.
+    pub url: String,
+    /// Never empty.
+    pub hosts: SmallVec<[Host; 1]>,
+    /// What a workspace claims of its hosts; empty: everything.
+    pub paths: Vec<PathPrefix>,
+    /// Docker with a password only: declared to be for every namespace.
+    pub declared_public: bool,
+    /// Whether a credential is stored for this registry.
+    pub has_credential: bool,
+    pub pull_credentials: PullCredentials,
+    /// What an anonymous probe of a Docker registry found; `None`: not probed yet.
+    pub anonymous_pull: Option<bool>,
+    pub tls: Tls,
+    /// Another address that may be sent the credential for a token.
+    pub token_realm: Option<String>,
+    /// Robot accounts cover one space each, since the integrating account may not make wider ones.
+    pub robot_per_space: bool,
+    /// When the whole registry was last read, so that what is recorded of its spaces was still true.
+    pub discovered_at: Option<UnixSeconds>,
+}
+
+/// How a registry's certificate is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// Certificates in PEM that are trusted in place of the system's.
+    pub ca: Option<String>,
+    /// Any certificate will do.
+    pub skip_verify: bool,
+}
+
+impl Registry {
+    /// Whom a stored password may be shown to: the API's address, the image hosts and the token server, on behalf of the owner. A
+    /// credential stored for another audience is void, so that no change of a record carries the password along.
+    pub fn audience(&self) -> String {
+        let mut hosts: Vec<_> = self.hosts.iter().map(Host::as_str).collect();
+        hosts.sort_unstable();
+        let owner = if let Owner::Workspace(name) = &self.owner { name.as_str() } else { "the platform" };
+        let realm = self.token_realm.as_ref().map(|realm| format!(" with tokens of {realm}"));
+        format!("{} {} for {owner}{}", self.url, hosts.join(" "), realm.unwrap_or_default())
+    }
+}

@@ -1,0 +1,160 @@
+//! What can go wrong with a registry, in words for the person who integrated it. No text of the registry's own is
+//! repeated: it may hold anything.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use super::address::Unreachable;
+
+/// Why a registry did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("the name {0} cannot be resolved; check spec.url and the cluster's DNS")]
+    NameResolution(String),
+    #[error(
+        "the address of {0} is not public, and a workspace's registry may reach such a one only where an admin allowed \
+         its range (--allow-registry-range)"
+    )]
+    AddressForbidden(String),
+    #[error("{0} refuses connections; check the port of spec.url, and whether the registry runs")]
+    Refused(String),
+    #[error("the certificate of the registry is not trusted ({0}); set spec.tls.caBundle to its CA")]
+    Tls(String),
+    #[error("the registry did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    #[error("the connection ended before the answer was complete")]
+    Interrupted,
+    #[error("the registry redirects to {0}; redirects are not followed, write the final address as spec.url")]
+    Redirected(String),
+    #[error(
+        "the registry asks to fetch tokens from {0}, where the credential is not sent unless spec.tokenRealm names it"
+    )]
+    ForeignRealm(String),
+    #[error("the registry rejects user name and password; store the right ones")]
+    CredentialsRejected,
+    #[error("the registry asks for user name and password, and none are stored")]
+    CredentialsMissing,
+    /// Without asking: they were rejected a moment ago, and asking again might lock the account.
+    #[error(
+        "user name and password were rejected; they are tried again once a minute, or when others are stored"
+    )]
+    CredentialsHeldBack,
+    #[error("the account may not {0}")]
+    NotPermitted(&'static str),
+    #[error("its version {found} is too old; at least {needed} is needed")]
+    TooOld { found: String, needed: &'static str },
+    #[error("the registry is in read-only mode")]
+    ReadOnly,
+    #[error("this does not answer as a {0} does; check spec.type and spec.url")]
+    NotA(&'static str),
+    #[error("the registry takes no more requests for now (429)")]
+    RateLimited { retry_after: Option<Duration> },
+    #[error("the registry answers with HTTP status {0}")]
+    Failing(u16),
+    #[error("the registry failed several times in a row; it is asked again in {} s", .0.as_secs())]
+    Paused(Duration),
+    #[error("the answer to {0} cannot be understood")]
+    Malformed(&'static str),
+    #[error("the answer is larger than {} MiB", .0 >> 20)]
+    TooLarge(usize),
+    #[error("the registry has no such thing")]
+    NotFound,
+    #[error("the registry has such a thing already")]
+    Conflict,
+    #[error("the registry refuses the request (HTTP status {0})")]
+    Rejected(u16),
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl Fault {
+    /// One word for programs: the reason of a condition, a label of a metric.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NameResolution(_) => "NameResolution",
+            Self::AddressForbidden(_) => "AddressForbidden",
+            Self::Refused(_) => "ConnectionRefused",
+            Self::Tls(_) => "CertificateNotTrusted",
+            Self::TimedOut(_) => "TimedOut",
+            Self::Interrupted => "Interrupted",
+            Self::Redirected(_) => "Redirected",
+            Self::ForeignRealm(_) => "ForeignRealm",
+            Self::CredentialsRejected | Self::CredentialsHeldBack => "CredentialsRejected",
+            Self::CredentialsMissing => "CredentialsMissing",
+            Self::NotPermitted(_) => "NotPermitted",
+            Self::TooOld { .. } => "TooOld",
+            Self::ReadOnly => "ReadOnly",
+            Self::NotA(_) => "WrongType",
+            Self::RateLimited { .. } => "RateLimited",
+            Self::Failing(_) | Self::Paused(_) => "Failing",
+            Self::Malformed(_) => "Malformed",
+            Self::TooLarge(_) => "TooLarge",
+            Self::NotFound => "NotFound",
+            Self::Conflict => "Conflict",
+            Self::Rejected(_) => "Rejected",
+            Self::Settings(_) => "Settings",
+        }
+    }
+
+    /// Whether the same call may succeed a moment later.
+    pub fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_)
+                | Self::NameResolution(_)
+                | Self::TimedOut(_)
+                | Self::Interrupted
+                | Self::RateLimited { .. }
+                | Self::Failing(_)
+        )
+    }
+
+    /// Whether it speaks of user name and password.
+    pub fn of_credentials(&self) -> bool {
+        matches!(self, Self::CredentialsRejected | Self::CredentialsHeldBack | Self::CredentialsMissing)
+    }
+
+    /// Whether it says that the registry cannot be talked to at all.
+    pub fn of_reachability(&self) -> bool {
+        self.passes()
+            || matches!(
+                self,
+                Self::AddressForbidden(_)
+                    | Self::Tls(_)
+                    | Self::Redirected(_)
+                    | Self::Paused(_)
+                    | Self::Settings(_)
+            )
+    }
+
+    /// What reqwest says, of a call to `host` that had `limit` to be answered in.
+    pub(super) fn of_transport(error: &reqwest::Error, host: &str, limit: Duration) -> Self {
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            match inner.downcast_ref() {
+                Some(Unreachable::Unresolved) => return Self::NameResolution(host.to_owned()),
+                Some(Unreachable::Forbidden) => return Self::AddressForbidden(host.to_owned()),
+                None => {}
+            }
+            if let Some(error) = inner.downcast_ref::<io::Error>() {
+                if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                    return Self::of_tls(tls);
+                }
+                if error.kind() == io::ErrorKind::ConnectionRefused {
+                    return Self::Refused(host.to_owned());
+                }
+            }
+            cause = inner.source();
+        }
+        if error.is_timeout() { Self::TimedOut(limit) } else { Self::Interrupted }
+    }
+
+    fn of_tls(error: &rustls::Error) -> Self {
+        match error {
+            rustls::Error::InvalidCertificate(error) => Self::Tls(error.to_string()),
+            // No TLS at the other end, or none that this end speaks.
+            error => Self::Tls(format!("no TLS connection: {error}")),
+        }
+    }
+}

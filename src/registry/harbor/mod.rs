@@ -1,0 +1,194 @@
+//! A Harbor: its API (`/api/v2.0`) as pullgate uses it.
+//!
+//! Wrong user names and passwords are answered as if there were none: `GET /projects` says 200 and lists what is public.
+//! So nothing that a list lacks is gone before the login was shown to hold, and every project was asked for.
+
+mod projects;
+mod robots;
+
+use async_trait::async_trait;
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use robots::{NewRobot, Robot, RobotAccount};
+
+use super::distribution::Distribution;
+use super::fault::Fault;
+use super::http::{Answer, Call, Http, Login};
+use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
+
+/// The oldest version that has what pullgate needs, as numbers and for people.
+const OLDEST: (u32, u32) = (2, 4);
+const OLDEST_TEXT: &str = "2.4";
+
+/// A Harbor behind its HTTP.
+#[derive(Debug)]
+pub struct Harbor {
+    http: Http,
+    distribution: Distribution,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    sysadmin_flag: bool,
+    #[serde(default)]
+    admin_role_in_auth: bool,
+}
+
+#[derive(Deserialize)]
+struct SystemInfo {
+    auth_mode: Option<String>,
+    harbor_version: Option<String>,
+    #[serde(default)]
+    read_only: bool,
+}
+
+#[derive(Deserialize)]
+struct Health {
+    #[serde(default)]
+    components: Vec<Component>,
+}
+
+#[derive(Deserialize)]
+struct Component {
+    name: String,
+    status: String,
+}
+
+impl Harbor {
+    /// The Harbor that `http` leads to.
+    pub fn new(http: Http) -> Self {
+        Self { http, distribution: Distribution::default() }
+    }
+
+    /// The HTTP that it is talked to by.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+}
+
+#[async_trait]
+impl RegistryClient for Harbor {
+    /// The one place that tries user name and password, after it was shown that this is a Harbor.
+    async fn check(&self) -> Result<Checked, Fault> {
+        let open: SystemInfo = self.info(Login::Anonymous).await?;
+        if open.auth_mode.is_none() {
+            return Err(Fault::NotA("Harbor"));
+        }
+        let tier = self.tier().await?;
+        let SystemInfo { harbor_version, read_only, .. } = self.info(self.http.own()).await?;
+        let version = harbor_version.unwrap_or_default();
+        // A robot is not told the version.
+        if !version.is_empty() && numbers(&version).is_none_or(|found| found < OLDEST) {
+            return Err(Fault::TooOld { found: version, needed: OLDEST_TEXT });
+        }
+        Ok(Checked { version, tier, read_only, unhealthy: self.unhealthy().await?, anonymous: None })
+    }
+
+    async fn spaces(&self, progress: OnProgress<'_>) -> Result<Option<Vec<Found>>, Fault> {
+        self.projects(progress).await.map(Some)
+    }
+
+    async fn usage(&self, tier: Tier, spaces: &[Found]) -> Result<Usage, Fault> {
+        self.used(tier, spaces).await
+    }
+
+    async fn resolve(&self, repository: &str, reference: &str) -> Result<Option<String>, Fault> {
+        self.distribution.resolve(&self.http, repository, reference, self.http.own()).await
+    }
+
+    fn harbor(&self) -> Option<&Harbor> {
+        Some(self)
+    }
+}
+
+impl Harbor {
+    async fn info(&self, login: Login) -> Result<SystemInfo, Fault> {
+        let answer = self.http.call(self.get("/systeminfo", &[]).login(login)).await?;
+        let known = answer.status.is_success();
+        known.then(|| answer.json("systeminfo").ok()).flatten().ok_or(Fault::NotA("Harbor"))
+    }
+
+    async fn tier(&self) -> Result<Tier, Fault> {
+        if !self.http.has_credential() {
+            return Err(Fault::CredentialsMissing);
+        }
+        let answer = self.http.call(self.get("/users/current", &[]).login(Login::Own)).await?;
+        match answer.status {
+            StatusCode::UNAUTHORIZED => Err(self.http.reject()),
+            // The account of a robot, which is no user.
+            StatusCode::PRECONDITION_FAILED => Ok(Tier::Robot),
+            status if status.is_success() => {
+                let user: User = answer.json("users/current")?;
+                let admin = user.sysadmin_flag || user.admin_role_in_auth;
+                Ok(if admin { Tier::SystemAdmin } else { Tier::User })
+            }
+            status => Err(Fault::Rejected(status.as_u16())),
+        }
+    }
+
+    /// Names of the parts that are not healthy. An unhealthy Harbor may say so with status 200.
+    async fn unhealthy(&self) -> Result<Vec<String>, Fault> {
+        let answer = self.http.call(self.get("/health", &[])).await?;
+        let Health { components } = answer.json("health")?;
+        Ok(components.into_iter().filter(|c| c.status != "healthy").map(|c| c.name).collect())
+    }
+
+    fn get(&self, path: &str, query: &[(&str, &str)]) -> Call {
+        self.request(Method::GET, path, query)
+    }
+
+    fn request(&self, method: Method, path: &str, query: &[(&str, &str)]) -> Call {
+        let mut url = self.http.url(&format!("/api/v2.0{path}"));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Call::new(method, url)
+    }
+
+    /// A call as the integrating account, whose answer must be a success.
+    async fn own(&self, call: Call, to: &'static str) -> Result<Answer, Fault> {
+        let answer = self.http.call(call.login(Login::Own)).await?;
+        match answer.status {
+            status if status.is_success() => Ok(answer),
+            StatusCode::UNAUTHORIZED => Err(Fault::NotPermitted(to)),
+            // Every write is denied with that word where Harbor is read-only, and a right that lacks with FORBIDDEN.
+            StatusCode::FORBIDDEN if says(&answer, "DENIED") => Err(Fault::ReadOnly),
+            StatusCode::FORBIDDEN => Err(Fault::NotPermitted(to)),
+            StatusCode::NOT_FOUND => Err(Fault::NotFound),
+            StatusCode::CONFLICT => Err(Fault::Conflict),
+            status => Err(Fault::Rejected(status.as_u16())),
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, call: Call, what: &'static str) -> Result<T, Fault> {
+        self.own(call, what).await?.json(what)
+    }
+}
+
+/// Whether an error's first code is this one.
+fn says(answer: &Answer, code: &str) -> bool {
+    let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    body.is_some_and(|body| body["errors"][0]["code"] == code)
+}
+
+/// Major and minor of `v2.9.1-3f8a1c2d`.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.trim_start_matches('v').split(['.', '-', '+']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(numbers("v2.15.0-abcdef"), Some((2, 15)));
+        assert!(numbers("v2.15.0").unwrap() > OLDEST && numbers("2.3.9").unwrap() < OLDEST);
+        assert_eq!(numbers("dev"), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! A Harbor's projects: how they are listed, made and made public, and what they hold.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Harbor;
+use crate::domain::record::{Name, PathPrefix, Visibility};
+use crate::registry::fault::Fault;
+use crate::registry::http::{CALLS, Call, Login};
+use crate::registry::{Found, OnProgress, Tier, Usage};
+
+/// Projects of a page; Harbor refuses more with 422.
+const PAGE: usize = 100;
+/// Projects whose summaries are asked for where nobody may ask for all quotas at once.
+const SUMMARIES: usize = 50;
+
+#[derive(Deserialize)]
+struct Project {
+    project_id: i64,
+    name: Name,
+    /// Above 0: a cache of another registry.
+    registry_id: Option<i64>,
+    repo_count: Option<i64>,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    /// A text. Anything but "true" is private: public only from a positive answer.
+    #[serde(default)]
+    public: Value,
+}
+
+#[derive(Deserialize)]
+struct Quota {
+    r#ref: Option<Reference>,
+    used: Option<Resources>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    id: i64,
+}
+
+#[derive(Deserialize)]
+struct Resources {
+    storage: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Summary {
+    /// Absent where quotas are switched off.
+    quota: Option<SummaryQuota>,
+}
+
+#[derive(Deserialize)]
+struct SummaryQuota {
+    used: Option<Resources>,
+}
+
+#[derive(Deserialize)]
+struct Statistics {
+    /// From version 2.3 on.
+    total_storage_consumption: Option<i64>,
+}
+
+impl From<Project> for Found {
+    fn from(project: Project) -> Self {
+        let public = project.metadata.public == "true";
+        Self {
+            path: project.name,
+            id: Some(project.project_id),
+            visibility: Some(if public { Visibility::Public } else { Visibility::Private }),
+            repositories: project.repo_count,
+            proxy_cache: project.registry_id.is_some_and(|id| id > 0),
+        }
+    }
+}
+
+impl Harbor {
+    /// Every project that the account sees, each once. `progress` hears how many were read, of how many.
+    ///
+    /// # Errors
+    /// A page could not be read; a part of the list is no list.
+    pub(super) async fn projects(&self, progress: OnProgress<'_>) -> Result<Vec<Found>, Fault> {
+        let (mut found, total) = self.page(1).await?;
+        progress(found.len(), total);
+        // Harbor counts, and pages are asked for by number: `Link` is relative and unescaped.
+        let pages = stream::iter(2..=total.div_ceil(PAGE)).map(|page| self.page(page)).buffered(CALLS);
+        let mut pages = std::pin::pin!(pages);
+        while let Some((more, _)) = pages.try_next().await? {
+            found.extend(more);
+            progress(found.len(), total);
+        }
+        // What is made or deleted meanwhile moves others from page to page. One that was missed is not gone, see
+        // the module above.
+        found.sort_unstable_by(|one, other| (&one.path, one.id).cmp(&(&other.path, other.id)));
+        found.dedup_by(|one, other| one.path == other.path);
+        // One that no record could name.
+        found.retain(|found| PathPrefix::parse(&found.path).is_some_and(|path| path.depth() == 1));
+        Ok(found)
+    }
+
+    async fn page(&self, page: usize) -> Result<(Vec<Found>, usize), Fault> {
+        let (page, size) = (page.to_string(), PAGE.to_string());
+        let query = [("with_detail", "true"), ("page", page.as_str()), ("page_size", size.as_str())];
+        let answer = self.own(self.get("/projects", &query), "list projects").await?;
+        let projects: Vec<Project> = answer.json("projects")?;
+        let total = answer.number("x-total-count").ok_or(Fault::Malformed("projects"))?;
+        Ok((projects.into_iter().map(Found::from).collect(), total))
+    }
+
+    /// One project; `None` where Harbor says that there is none of that name.
+    ///
+    /// # Errors
+    /// Harbor does not say whether there is one.
+    pub async fn space(&self, path: &str) -> Result<Option<Found>, Fault> {
+        let exists = self.request(Method::HEAD, "/projects", &[("project_name", path)]).login(Login::Own);
+        match self.http.call(exists).await?.status {
+            StatusCode::NOT_FOUND => return Ok(None),
+            status if status.is_success() => {}
+            status => return Err(Fault::Rejected(status.as_u16())),
+        }
+        match self
+            .read::<Project>(by_name(self.get(&format!("/projects/{path}"), &[])), "see the project")
+            .await
+        {
+            Ok(project) => Ok(Some(project.into())),
+            // Deleted between the two.
+            Err(Fault::NotFound) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Makes a project.
+    ///
+    /// # Errors
+    /// [`Fault::Conflict`] where there is one of that name.
+    pub async fn create(&self, path: &str, visibility: Visibility) -> Result<(), Fault> {
+        let mut body = json!({"project_name": path, "storage_limit": -1});
+        body["metadata"] = metadata(visibility);
+        self.own(self.request(Method::POST, "/projects", &[]).body(body), "make projects").await.map(drop)
+    }
+
+    /// Sets a project's own flag; the rest of its metadata stays.
+    ///
+    /// # Errors
+    /// The flag is as it was, or whether it changed is not known.
+    pub async fn set_visibility(&self, path: &str, visibility: Visibility) -> Result<(), Fault> {
+        let call = by_name(self.request(Method::PUT, &format!("/projects/{path}"), &[]));
+        let call = call.body(json!({"metadata": metadata(visibility)}));
+        self.own(call, "make projects public or private").await.map(drop)
+    }
+
+    /// Bytes in all and by project, as far as the account is told.
+    ///
+    /// # Errors
+    /// It was not answered.
+    pub(super) async fn used(&self, tier: Tier, known: &[Found]) -> Result<Usage, Fault> {
+        if tier != Tier::SystemAdmin {
+            return self.summaries(known).await;
+        }
+        let statistics: Statistics = self.read(self.get("/statistics", &[]), "read statistics").await?;
+        let mut usage = Usage { storage: statistics.total_storage_consumption, ..Usage::default() };
+        for page in 1.. {
+            let (page, size) = (page.to_string(), PAGE.to_string());
+            let query = [("reference", "project"), ("page", page.as_str()), ("page_size", size.as_str())];
+            let quotas: Vec<Quota> = self.read(self.get("/quotas", &query), "read quotas").await?;
+            let last = quotas.len() < PAGE;
+            usage.by_space.extend(quotas.into_iter().filter_map(|q| Some((q.r#ref?.id, q.used?.storage?))));
+            if last {
+                break;
+            }
+        }
+        Ok(usage)
+    }
+
+    /// What an account is told that is no system admin: a project at a time, and of many none.
+    async fn summaries(&self, known: &[Found]) -> Result<Usage, Fault> {
+        if known.len() > SUMMARIES {
+            return Ok(Usage::default());
+        }
+        let calls = known.iter().map(|space| {
+            let path = format!("/projects/{}/summary", space.path);
+            (space.id, by_name(self.get(&path, &[])))
+        });
+        let calls: Vec<(Option<i64>, Call)> = calls.collect();
+        let summaries = stream::iter(calls).map(|(id, call)| async move {
+            match self.read::<Summary>(call, "read summaries").await {
+                Ok(summary) => Ok((|| Some((id?, summary.quota?.used?.storage?)))()),
+                Err(Fault::NotPermitted(_) | Fault::NotFound) => Ok(None),
+                Err(fault) => Err(fault),
+            }
+        });
+        let read: Vec<Option<(i64, i64)>> = summaries.buffered(CALLS).try_collect().await?;
+        // A sum that lacks some would be no total.
+        let storage = read.iter().map(|entry| entry.map(|(_, bytes)| bytes)).sum();
+        Ok(Usage { storage, by_space: read.into_iter().flatten().collect(), ..Usage::default() })
+    }
+}
+
+/// A name of digits alone would be taken for a number.
+fn by_name(call: Call) -> Call {
+    call.header("x-is-resource-name", "true")
+}
+
+/// Booleans are texts here.
+fn metadata(visibility: Visibility) -> Value {
+    json!({"public": if visibility == Visibility::Public { "true" } else { "false" }})
+}

@@ -1,0 +1,372 @@
+//! One registry's HTTP: what limits every call, and where its credential may go.
+//!
+//! No redirects, no cookies (Harbor refuses a write that brings its session cookie back as forged), no proxy of the
+//! environment (it would connect to what was not vetted). A call is bounded in time and size, a registry in calls at a
+//! time, and one that fails is left alone for a while. A credential goes to its record's address and to the token server
+//! that the record names, and nowhere else.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Certificate, Client, Method, StatusCode, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use url::Url;
+
+use super::address::Reach;
+use super::breaker::Breaker;
+use super::fault::Fault;
+use crate::domain::record::{Registry, Tls};
+use crate::store::Credential;
+
+/// Calls to one registry at a time.
+pub const CALLS: usize = 4;
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a call may take, to the last byte of its answer.
+const ANSWER: Duration = Duration::from_secs(20);
+/// How large an answer may be. A page of a hundred projects has some 100 KB.
+const LARGEST: usize = 8 << 20;
+/// How often a call is tried that may be repeated.
+const ATTEMPTS: usize = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// A longer pause than this, which the registry asks for, is left to the next pass.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a rejected user name and password are not tried again. Harbor locks the user for a moment and Artifactory
+/// for good after some failures.
+const HOLD_BACK: Duration = Duration::from_mins(1);
+
+/// Where a registry is and how to talk to it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub url: Url,
+    /// A token server at another address that may be sent the credential.
+    pub realm: Option<Url>,
+    pub tls: Tls,
+    pub reach: Reach,
+    pub credential: Option<Credential>,
+}
+
+impl Target {
+    /// The target of a record. A credential that was given for another address is none.
+    ///
+    /// # Errors
+    /// An address that is no URL; a valid record has one.
+    pub fn new(registry: &Registry, credential: Option<Credential>, reach: Reach) -> Result<Self, Fault> {
+        let read = |text: &str| Url::parse(text).map_err(|error| Fault::Settings(format!("{text}: {error}")));
+        Ok(Self {
+            url: read(&registry.url)?,
+            realm: registry.token_realm.as_deref().map(read).transpose()?,
+            tls: registry.tls.clone(),
+            reach,
+            credential: credential.filter(|credential| credential.audience == registry.audience()),
+        })
+    }
+}
+
+/// How a call logs in.
+#[derive(Debug, Clone, Default)]
+pub enum Login {
+    #[default]
+    Anonymous,
+    /// With the registry's own credential.
+    Own,
+    /// As somebody else, whose credential was made by this registry.
+    As { username: String, password: SecretString },
+    /// With a token that this registry's token server gave.
+    Bearer(SecretString),
+}
+
+/// A call that is to be made.
+#[derive(Debug, Clone)]
+pub struct Call {
+    method: Method,
+    url: Url,
+    login: Login,
+    accept: &'static str,
+    header: Option<(HeaderName, HeaderValue)>,
+    body: Option<Value>,
+}
+
+impl Call {
+    /// A call without a body that asks for JSON.
+    pub fn new(method: Method, url: Url) -> Self {
+        Self { method, url, login: Login::Anonymous, accept: "application/json", header: None, body: None }
+    }
+
+    pub fn login(self, login: Login) -> Self {
+        Self { login, ..self }
+    }
+
+    pub fn accept(self, accept: &'static str) -> Self {
+        Self { accept, ..self }
+    }
+
+    pub fn header(self, name: &'static str, value: &'static str) -> Self {
+        let header = Some((HeaderName::from_static(name), HeaderValue::from_static(value)));
+        Self { header, ..self }
+    }
+
+    pub fn body(self, body: Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+}
+
+/// What the registry answered: any status but one of a redirect, a failing server or a limit.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`], which names the call as `what`.
+    pub fn json<T: DeserializeOwned>(&self, what: &'static str) -> Result<T, Fault> {
+        serde_json::from_slice(&self.body).map_err(|_| Fault::Malformed(what))
+    }
+
+    /// A header's value as a number.
+    pub fn number(&self, header: &str) -> Option<usize> {
+        self.headers.get(header)?.to_str().ok()?.trim().parse().ok()
+    }
+}
+
+/// The HTTP of one registry; see the module's text.
+#[derive(Debug)]
+pub struct Http {
+    client: Client,
+    target: Target,
+    calls: Semaphore,
+    breaker: Breaker,
+    /// Until when the own credential is not sent.
+    held_back: Mutex<Option<Instant>>,
+}
+
+impl Http {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// An address that may not be reached, or certificates that cannot be read.
+    pub fn new(target: Target) -> Result<Self, Fault> {
+        // reqwest takes the process's provider; another part may have chosen the same one already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut client = Client::builder()
+            .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .dns_resolver(Arc::new(target.reach.clone()))
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
+            .pool_max_idle_per_host(CALLS);
+        match &target.tls {
+            Tls { skip_verify: true, .. } => client = client.tls_danger_accept_invalid_certs(true),
+            Tls { ca: Some(pem), .. } => {
+                let unusable =
+                    |_| Fault::Settings("spec.tls.caBundle holds no usable certificate".to_owned());
+                let trusted = Certificate::from_pem_bundle(pem.as_bytes()).map_err(unusable)?;
+                client = client.tls_certs_only(trusted);
+            }
+            // None are needed, and a machine may have none.
+            Tls { .. } if target.url.scheme() == "http" => client = client.tls_certs_only([]),
+            Tls { .. } => {}
+        }
+        let client = client.build().map_err(|_| {
+            Fault::Settings(
+                "no certificates are trusted here: install the system's (ca-certificates), or set spec.tls.caBundle"
+                    .to_owned(),
+            )
+        })?;
+        let (calls, breaker) = (Semaphore::new(CALLS), Breaker::default());
+        Ok(Self { client, target, calls, breaker, held_back: Mutex::default() })
+    }
+
+    /// An address below the registry's own. `path` is put there as it is, with what it escapes.
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.target.url.clone();
+        url.set_path(path);
+        url
+    }
+
+    /// Whether the registry's record has a credential.
+    pub fn has_credential(&self) -> bool {
+        self.target.credential.is_some()
+    }
+
+    /// The user name of the registry's own credential.
+    pub fn username(&self) -> Option<&str> {
+        Some(&self.target.credential.as_ref()?.username)
+    }
+
+    /// How to log in as the registry's record says.
+    pub fn own(&self) -> Login {
+        if self.has_credential() { Login::Own } else { Login::Anonymous }
+    }
+
+    /// The registry rejected the own credential: it is not sent for a while.
+    pub fn reject(&self) -> Fault {
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HOLD_BACK);
+        Fault::CredentialsRejected
+    }
+
+    /// Refuses a token server that is neither at the registry's own address nor the one that its record names.
+    pub fn vet_realm(&self, realm: &Url) -> Result<(), Fault> {
+        let approved = [Some(&self.target.url), self.target.realm.as_ref()];
+        if approved.into_iter().flatten().any(|url| url.origin() == realm.origin()) {
+            return Ok(());
+        }
+        Err(Fault::ForeignRealm(realm.host_str().unwrap_or_default().to_owned()))
+    }
+
+    /// Makes a call, again where that is harmless and may help.
+    ///
+    /// # Errors
+    /// No answer, or one that says nothing but that the registry fails.
+    pub async fn call(&self, call: Call) -> Result<Answer, Fault> {
+        if call.method == Method::POST || call.method == Method::PATCH {
+            return self.once(&call).await;
+        }
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_times(ATTEMPTS - 1)
+            .with_jitter();
+        let again = |fault: &Fault, planned: Option<Duration>| match fault {
+            Fault::RateLimited { retry_after: Some(asked) } => {
+                planned.map(|pause| pause.max(*asked)).filter(|pause| *pause <= LONGEST_PAUSE)
+            }
+            _ => planned,
+        };
+        (|| self.once(&call)).retry(pauses).when(Fault::passes).adjust(again).await
+    }
+
+    async fn once(&self, call: &Call) -> Result<Answer, Fault> {
+        let authorization = self.authorization(call)?;
+        let host = call.url.host_str().unwrap_or_default();
+        // A name is vetted when it is resolved; an address in its place is resolved by nobody.
+        self.target.reach.vet(&call.url).map_err(|_| Fault::AddressForbidden(host.to_owned()))?;
+        let _call = self.calls.acquire().await.map_err(|_| Fault::Interrupted)?;
+        self.breaker.admit().map_err(Fault::Paused)?;
+        let mut request =
+            self.client.request(call.method.clone(), call.url.clone()).header(ACCEPT, call.accept);
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some((name, value)) = &call.header {
+            request = request.header(name, value);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let outcome = self.answer(request, host).await;
+        match &outcome {
+            Err(Fault::RateLimited { .. } | Fault::Redirected(_) | Fault::TooLarge(_)) | Ok(_) => {
+                self.breaker.answered();
+            }
+            Err(_) => self.breaker.failed(),
+        }
+        outcome
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder, host: &str) -> Result<Answer, Fault> {
+        let fault = |error: reqwest::Error| Fault::of_transport(&error, host, ANSWER);
+        let mut response = request.send().await.map_err(fault)?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+            return Err(Fault::Redirected(host_of(&headers)));
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(Fault::RateLimited { retry_after: retry_after(&headers, Timestamp::now()) });
+        }
+        if status.is_server_error() {
+            return Err(Fault::Failing(status.as_u16()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(fault)? {
+            if body.len() + chunk.len() > LARGEST {
+                return Err(Fault::TooLarge(LARGEST));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body })
+    }
+
+    /// The header that logs in. The one place where a credential is put into a call, and where it may go is decided.
+    fn authorization(&self, call: &Call) -> Result<Option<HeaderValue>, Fault> {
+        if let Login::Anonymous = call.login {
+            return Ok(None);
+        }
+        self.vet_realm(&call.url)?;
+        let text = match &call.login {
+            Login::Anonymous => return Ok(None),
+            Login::Bearer(token) => SecretString::from(format!("Bearer {}", token.expose_secret())),
+            Login::As { username, password } => basic(username, password),
+            Login::Own => {
+                let until = *self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
+                if until.is_some_and(|until| until > Instant::now()) {
+                    return Err(Fault::CredentialsHeldBack);
+                }
+                let credential = self.target.credential.as_ref().ok_or(Fault::CredentialsMissing)?;
+                basic(&credential.username, &credential.password)
+            }
+        };
+        let mut value = HeaderValue::from_str(text.expose_secret())
+            .map_err(|_| Fault::Settings("a credential that no header can carry".to_owned()))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+/// The header's text of a user name and password (RFC 7617).
+fn basic(username: &str, password: &SecretString) -> SecretString {
+    use base64::Engine as _;
+    let plain = SecretString::from(format!("{username}:{}", password.expose_secret()));
+    let encoded = base64::engine::general_purpose::STANDARD.encode(plain.expose_secret());
+    format!("Basic {encoded}").into()
+}
+
+/// Where a redirect goes, by its host alone: the rest may carry anything.
+fn host_of(headers: &HeaderMap) -> String {
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let host = location.and_then(|to| Url::parse(to).ok()).and_then(|to| to.host_str().map(str::to_owned));
+    host.unwrap_or_else(|| "another path".to_owned())
+}
+
+/// What `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = rfc2822::parse(text).ok()?.timestamp();
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let asked = |text: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
+            retry_after(&headers, now)
+        };
+        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
+        assert_eq!(asked("Sun, 22 Nov 2026 12:00:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(asked("Sun, 22 Nov 2026 11:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(asked("soon"), None);
+        assert_eq!(asked("-3"), None);
+    }
+}
