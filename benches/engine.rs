@@ -11,6 +11,7 @@ mod world;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pullgate::admission::images::Object;
 use pullgate::admission::{answer, judge, review};
 use pullgate::domain::decision::{Request, decide};
 use pullgate::domain::image::ImageRef;
@@ -34,7 +35,7 @@ fn reviews(c: &mut Criterion) {
         let body = world::review(size, "team-1-ns-1", "harbor.example.com/project-1/web:1");
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_with_input(BenchmarkId::new("parse", size), &body, |b, body| {
-            b.iter(|| review::parse(black_box(body)).unwrap());
+            b.iter(|| review::parse::<Object<'_>>(black_box(body)).unwrap());
         });
         group.bench_with_input(BenchmarkId::new("parse, judge and answer", size), &body, |b, body| {
             b.iter(|| {

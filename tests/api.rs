@@ -7,7 +7,8 @@ use axum::http::Request;
 use pullgate::domain::record::Kind;
 use serde_json::{Value, json};
 
-use crate::support::api::{Client, harbor, owned};
+use crate::support::api::{Client, credential, harbor, owned};
+use crate::support::memory_store::REFUSAL;
 
 fn workspace(name: &str, namespaces: &[&str]) -> Value {
     json!({"metadata": {"name": name}, "spec": {"namespaces": namespaces}})
@@ -170,6 +171,29 @@ async fn a_broken_store_is_unavailable_and_tells_nothing() {
     assert!(!api.seen.lock().unwrap().contains("records.db"));
     api.store.broken.store(false, Ordering::SeqCst);
     api.post("root", "/workspaces", workspace("c", &[])).await.is(201);
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_is_told_in_its_words() {
+    let api = Client::populated().await;
+    let before = api.store.dump();
+    api.store.refusing.store(true, Ordering::SeqCst);
+    let spec = json!({"spec": {"namespaces": ["a-prod"]}});
+    for (method, path, body, record) in [
+        ("POST", "/workspaces", Some(workspace("c", &[])), "Workspace c"),
+        ("PUT", "/workspaces/a", Some(spec), "Workspace a"),
+        ("DELETE", "/registries/b-quay", None, "Registry b-quay"),
+        ("DELETE", "/registries/corp?force=true", None, "RegistrySpace corp.team-a"),
+        ("PUT", "/registries/b-quay/credential", Some(credential()), "Registry b-quay"),
+        ("DELETE", "/registries/b-quay/credential", None, "Registry b-quay"),
+        ("PUT", "/spaces/corp.team-a/bindings/b", None, "RegistrySpace corp.team-a"),
+        ("DELETE", "/spaces/corp.team-a/bindings/a", None, "RegistrySpace corp.team-a"),
+    ] {
+        let reply = api.call("root", method, path, "*", body.as_ref()).await.is(422).json();
+        assert_eq!(reply["type"], "urn:pullgate:problem:invalid", "{method} {path}");
+        assert_eq!(reply["detail"], format!("{record} was refused: {REFUSAL}"), "{method} {path}");
+    }
+    assert_eq!(api.store.dump(), before);
 }
 
 #[tokio::test]

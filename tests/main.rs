@@ -27,6 +27,7 @@ mod serving;
 mod store_contract;
 mod store_counted;
 mod store_embedded;
+mod store_kubernetes;
 mod store_refusals;
 mod tls;
 mod webhooks;

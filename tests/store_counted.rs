@@ -24,6 +24,9 @@ async fn failures_are_counted_and_refusals_are_not() {
     let document = create(&store, workspace("w", &[])).await;
     let again = store.put(document, Precondition::Absent, CredentialChange::Keep).await;
     assert!(matches!(again, Err(StoreError::Exists { .. })));
+    memory.refusing.store(true, Ordering::SeqCst);
+    assert!(matches!(store.delete(Kind::Workspace, "w", "1").await, Err(StoreError::Refused { .. })));
+    memory.refusing.store(false, Ordering::SeqCst);
     memory.broken.store(true, Ordering::SeqCst);
     assert!(store.get(Kind::Workspace, "w").await.is_err());
     assert!(store.list(Kind::Workspace, None, 1).await.is_err());

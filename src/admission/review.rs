@@ -29,8 +29,11 @@ pub enum Operation {
 }
 
 /// An object under review, as far as a webhook reads it.
-pub(super) trait Reviewed<'a>: Default {
+pub trait Reviewed<'a>: Default {
     /// Reads one member of the object, or skips it.
+    ///
+    /// # Errors
+    /// It is not what it must be.
     fn member(&mut self, reader: &mut Reader<'a>, name: &str) -> Result<(), JsonError>;
 }
 
@@ -96,7 +99,7 @@ struct Request<'a, O> {
 ///
 /// # Errors
 /// A sentence for the API server's log, and the uid where it could be read, so that the denial can carry it.
-pub(super) fn parse<'a, O: Reviewed<'a>>(body: &'a [u8]) -> Result<Review<'a, O>, ReviewError> {
+pub fn parse<'a, O: Reviewed<'a>>(body: &'a [u8]) -> Result<Review<'a, O>, ReviewError> {
     let text = text_of(body)?;
     let fault = |message| ReviewError { uid: uid_of(text), message };
     // The error may quote a text of the body, of any length.

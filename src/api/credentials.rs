@@ -8,11 +8,10 @@ use super::auth::Verb;
 use super::call::{Answer, Call};
 use super::error::ApiError;
 use super::manifest::{IfMatch, respond_empty};
-use super::names;
 use super::resources::visible;
 use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Entry, Kind, Problem, Record, Registry, RegistryType};
-use crate::store::{Credential, CredentialChange, Document, Precondition, RecordStore, convert};
+use crate::store::{Credential, CredentialChange, Document, Precondition, RecordStore, convert, names};
 
 /// What the server logs in to a registry with.
 #[derive(ToSchema)]

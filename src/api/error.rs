@@ -38,6 +38,9 @@ pub enum ApiError {
     MediaType,
     #[error("{}", first_of(.0))]
     Invalid(Vec<Problem>),
+    /// By a rule that is kept where records are stored; the text says which.
+    #[error("{0}")]
+    Refused(String),
     #[error("{}", first_of(.0))]
     Conflict(Vec<Problem>),
     #[error("this write needs If-Match with the ETag of the version that it is based on")]
@@ -115,7 +118,9 @@ impl ApiError {
             Self::MediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
             }
-            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid content"),
+            Self::Invalid(_) | Self::Refused(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid content")
+            }
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "In conflict with what is there"),
             Self::PreconditionRequired => {
                 (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "If-Match is needed")
@@ -143,6 +148,7 @@ impl From<StoreError> for ApiError {
                 Self::Conflict(vec![Problem::new("metadata.name", error.to_string())])
             }
             StoreError::Changed { .. } => Self::Changed,
+            StoreError::Refused { .. } => Self::Refused(error.to_string()),
             StoreError::Unavailable(inside) => Self::Unavailable(inside),
         }
     }

@@ -12,7 +12,6 @@ mod credentials;
 pub mod error;
 mod explain;
 mod manifest;
-mod names;
 mod namespaces;
 pub mod page;
 mod resources;
@@ -137,6 +136,8 @@ fn records<S: ToSchema>(routes: Routes, resource: Resource) -> Routes {
     };
     let absent = &[StatusCode::NOT_FOUND];
     let conflict = &[StatusCode::CONFLICT];
+    // Rules that the store's own server keeps may speak against any write.
+    let refused = &[StatusCode::UNPROCESSABLE_ENTITY];
 
     let list = operation(Method::GET, &collection, "list", "What the caller may see, by name")
         .query("limit", Type::Integer, "Items a page, 1 to 500; 100 when absent.")
@@ -162,7 +163,8 @@ fn records<S: ToSchema>(routes: Routes, resource: Resource) -> Routes {
         .if_match(true)
         .answers_empty("Removed", &[])
         .fails(absent)
-        .fails(conflict);
+        .fails(conflict)
+        .fails(refused);
     if kind == Kind::Registry {
         remove =
             remove.query("force", Type::Boolean, "Also where its spaces are bound: they are removed first.");
@@ -181,6 +183,8 @@ fn parts_of_records(routes: Routes) -> Routes {
     let binding = "/api/v1/spaces/{name}/bindings/{workspace}";
     let absent = &[StatusCode::NOT_FOUND];
     let conflict = &[StatusCode::CONFLICT];
+    // Rules that the store's own server keeps may speak against any write.
+    let refused = &[StatusCode::UNPROCESSABLE_ENTITY];
     let etag = &["ETag"];
     let registry = Kind::Registry.as_str();
     let space = Kind::RegistrySpace.as_str();
@@ -203,7 +207,8 @@ fn parts_of_records(routes: Routes) -> Routes {
                 .if_match(false)
                 .answers_empty("Forgotten, or there was none", etag)
                 .fails(absent)
-                .fails(conflict),
+                .fails(conflict)
+                .fails(refused),
             credentials::forget,
         )
         .add(
@@ -216,9 +221,9 @@ fn parts_of_records(routes: Routes) -> Routes {
             .tag("spaces")
             .audited("bind", space)
             .answers_empty("Bound", etag)
-            .fails(&[StatusCode::UNPROCESSABLE_ENTITY])
             .fails(absent)
-            .fails(conflict),
+            .fails(conflict)
+            .fails(refused),
             bindings::bind,
         )
         .add(
@@ -227,7 +232,8 @@ fn parts_of_records(routes: Routes) -> Routes {
                 .audited("unbind", space)
                 .answers_empty("Unbound, or it was not bound", etag)
                 .fails(absent)
-                .fails(conflict),
+                .fails(conflict)
+                .fails(refused),
             bindings::unbind,
         )
 }

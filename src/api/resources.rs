@@ -13,12 +13,13 @@ use super::call::{Answer, Call};
 use super::credentials;
 use super::error::ApiError;
 use super::manifest::{Draft, IfMatch, Manifest, respond, respond_empty};
-use super::names;
 use super::page::{List, Window};
 use super::writer::Writer;
 use crate::domain::conflicts::{removal_conflicts, spaces_of};
 use crate::domain::record::{Entry, Kind, Name, Owner, Record, RegistryType};
-use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert, rules};
+use crate::store::{
+    CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names, rules,
+};
 
 /// One kind of record as the API serves it.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +58,10 @@ pub(super) async fn create(resource: Resource, mut call: Call) -> Answer {
     let draft = Draft::read(kind, call.json().await?, None)?;
     let name = match draft.name {
         Some(name) => name,
-        None if kind == Kind::RegistrySpace => names::space(&draft.spec),
+        None if kind == Kind::RegistrySpace => {
+            let text = |field: &str| draft.spec.get(field).and_then(Value::as_str).unwrap_or_default();
+            names::space(text("registry"), text("path"))
+        }
         None => return Err(ApiError::invalid("metadata.name", "give the record a name")),
     };
     call.is_about(&name);

@@ -147,6 +147,7 @@ fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
         observed: status.visibility,
         observed_at: status.observed_at.map(Timestamp::as_second),
         suspended: status.suspended,
+        missing: status.missing,
         project: status.registry_id,
         confirmed: spec.project_id,
         repositories: status.repositories,

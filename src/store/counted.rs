@@ -11,7 +11,8 @@ use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::Kind;
 use crate::metrics::{Metrics, StoreOperation};
 
-/// Passes everything on, and counts what the store could not do. A refusal (somebody else was faster) is an answer.
+/// Passes everything on, and counts what the store could not do. A refusal (somebody else was faster, a rule is broken)
+/// is an answer.
 pub struct Counted {
     store: Arc<dyn RecordStore>,
     metrics: Arc<Metrics>,

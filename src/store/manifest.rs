@@ -238,8 +238,11 @@ pub struct SpaceStatus {
     /// The registry's own number of the project; another one under the same name is another project.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry_id: Option<i64>,
-    /// Bindings are void: the project was deleted, or was made again under its name and waits for an administrator to
-    /// confirm them.
+    /// The registry says that there is no such project any more; its bindings wait for it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
+    /// Bindings are void until an administrator confirms them (`spec.projectId`): the project was made anew under its
+    /// name.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
     /// Number of repositories.

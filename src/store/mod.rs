@@ -6,6 +6,7 @@ pub mod crd;
 pub mod embedded;
 pub mod kubernetes;
 pub mod manifest;
+pub mod names;
 pub mod rules;
 
 use async_trait::async_trait;
@@ -94,6 +95,9 @@ pub enum StoreError {
     Exists { kind: Kind, name: Name },
     #[error("{} {name} was changed by somebody else in the meantime; read it again", .kind.as_str())]
     Changed { kind: Kind, name: Name },
+    /// The record breaks a rule that is kept where it is stored; the text says which, for whoever wrote it.
+    #[error("{} {name} was refused: {text}", .kind.as_str())]
+    Refused { kind: Kind, name: Name, text: String },
     /// The store's file or server is at fault; the text says what and what to do.
     #[error("{0}")]
     Unavailable(String),

@@ -12,7 +12,7 @@ use pullgate::store::crd;
 use serde_json::{Value, json};
 
 use crate::control_plane::{WEBHOOKS, install, record, records, serve, turn, uninstall};
-use crate::support::server::Server;
+use crate::support::server::{READY_WITHIN, Server};
 
 /// Has the API server ask `server` about every record, until [`turn`] finds it.
 pub async fn register(client: &Client, server: &Server, ca: &str) {
@@ -167,4 +167,44 @@ async fn the_api_server_refuses_what_the_guard_denies() {
     webhooks.delete(WEBHOOKS, &DeleteParams::default()).await.unwrap();
     let left = records(&client, Kind::Registry).list(&ListParams::default()).await.unwrap();
     assert_eq!(left.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["a-own", "c-own", "corp"]);
+}
+
+/// The management API keeps the same rules, so the refusals here are of others: of a definition with a rule of the
+/// platform's own, and of a guard that knows no record.
+#[tokio::test]
+async fn the_management_api_tells_what_the_cluster_refuses() {
+    let (_turn, client) = turn().await;
+    uninstall(&client).await;
+    let mut definitions = crd::definitions();
+    for definition in &mut definitions {
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = json!([{"rule": "self.metadata.name != 'unwanted'", "message": "the platform team keeps this name"}]);
+    }
+    install(&client, definitions).await;
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = serve(one.path(), &[]).await;
+    let make = async |plural: &str, name: &str, spec: Value| {
+        let body = json!({"metadata": {"name": name}, "spec": spec});
+        let (status, text) = server.ask(reqwest::Method::POST, &format!("/{plural}"), Some(body)).await;
+        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        (status.as_u16(), answer["detail"].as_str().unwrap_or_default().to_owned())
+    };
+    let (status, detail) = make("workspaces", "unwanted", json!({"namespaces": []})).await;
+    assert_eq!(status, 422, "{detail}");
+    assert!(detail.starts_with("Workspace unwanted was refused: "), "{detail}");
+    assert!(detail.contains("the platform team keeps this name"), "{detail}");
+
+    assert_eq!(make("workspaces", "a", json!({"namespaces": ["a-prod"]})).await.0, 201);
+    let knows_nothing = Server::start_with(other.path(), &[], READY_WITHIN).await;
+    let ca = std::fs::read_to_string(other.path().join("data/tls/ca.crt")).unwrap();
+    register(&client, &knows_nothing, &ca).await;
+    let own = json!({"type": "Docker", "url": "https://own.example.com", "workspace": "a"});
+    let (status, detail) = make("registries", "a-own", own).await;
+    assert_eq!(status, 422, "{detail}");
+    let start = r#"Registry a-own was refused: admission webhook "records.pullgate.io" denied the request: "#;
+    assert!(detail.starts_with(start) && detail.contains("there is no workspace a"), "{detail}");
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    webhooks.delete(WEBHOOKS, &DeleteParams::default()).await.unwrap();
+    // The other tests' definitions have no such rule.
+    uninstall(&client).await;
+    install(&client, crd::definitions()).await;
 }

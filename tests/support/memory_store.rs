@@ -16,6 +16,9 @@ use pullgate::store::{
     Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError, convert,
 };
 
+pub const REFUSAL: &str =
+    r#"admission webhook "naming.example.com" denied the request: ask the platform team"#;
+
 #[derive(Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
@@ -25,6 +28,8 @@ pub struct MemoryStore {
     pub lagging: AtomicBool,
     /// Everything fails while it is set.
     pub broken: AtomicBool,
+    /// Every write is refused with [`REFUSAL`] while it is set, as by a rule of a cluster.
+    pub refusing: AtomicBool,
     /// The next write panics after it was done.
     pub panics: AtomicBool,
 }
@@ -49,6 +54,14 @@ impl MemoryStore {
             return Err(StoreError::Unavailable("/var/lib/pullgate/records.db: disk I/O error".into()));
         }
         Ok(self.inner.lock().unwrap())
+    }
+
+    /// As [`Self::open`], for a write of a record.
+    fn open_for(&self, kind: Kind, name: &str) -> Result<MutexGuard<'_, Inner>, StoreError> {
+        if self.refusing.load(Ordering::SeqCst) {
+            return Err(StoreError::Refused { kind, name: name.into(), text: REFUSAL.to_owned() });
+        }
+        self.open()
     }
 
     /// Publishes what is there, as the index does after its debounce.
@@ -130,8 +143,8 @@ impl RecordStore for MemoryStore {
     ) -> Result<Document, StoreError> {
         // Other tasks get their turn between a reading and the write that it is for.
         tokio::task::yield_now().await;
-        let mut inner = self.open()?;
         let (kind, name) = (document.kind, document.name.clone());
+        let mut inner = self.open_for(kind, &name)?;
         let key = (kind, name.clone());
         match (precondition, inner.documents.get(&key)) {
             (Precondition::Absent, None) => {}
@@ -160,7 +173,7 @@ impl RecordStore for MemoryStore {
 
     async fn delete(&self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
-        let mut inner = self.open()?;
+        let mut inner = self.open_for(kind, name)?;
         let key = (kind, Name::from(name));
         match inner.documents.get(&key) {
             None => return Err(StoreError::NotFound { kind, name: name.into() }),

@@ -65,6 +65,7 @@ pub fn space(registry: &str, path: &str) -> Named<Space> {
         observed: None,
         observed_at: None,
         suspended: false,
+        missing: false,
         project: None,
         confirmed: None,
         repositories: None,

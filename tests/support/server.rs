@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
 
 use super::api::sha256;
@@ -119,15 +119,20 @@ impl Server {
 
     /// A call of the management API that must succeed.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let (status, text) = self.ask(method, path, body).await;
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// A call of the management API, whatever comes of it.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, String) {
         let request = self.client.request(method, format!("{}{path}", self.api)).bearer_auth(TOKEN);
         let request = match body {
             Some(body) => request.json(&body),
             None => request,
         };
         let response = request.send().await.unwrap();
-        let (status, text) = (response.status(), response.text().await.unwrap());
-        assert!(status.is_success(), "{path}: {status} {text}");
-        serde_json::from_str(&text).unwrap_or_default()
+        (response.status(), response.text().await.unwrap())
     }
 
     /// The answer to a review.

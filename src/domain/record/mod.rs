@@ -57,8 +57,10 @@ pub struct Space {
     /// What the registry last said.
     pub observed: Option<Visibility>,
     pub observed_at: Option<UnixSeconds>,
-    /// The project was deleted, or made again under its name: bindings rest until it is back or an admin confirms them.
+    /// The project was deleted and made again under its name: bindings rest until an admin confirms them.
     pub suspended: bool,
+    /// The registry says that there is no such project any more.
+    pub missing: bool,
     /// The registry's own number of the project that was last seen.
     pub project: Option<i64>,
     /// The project that an admin confirmed the bindings for.

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{KubernetesStore, code, refused, unavailable};
+use super::{KubernetesStore, code, overtaken, unavailable};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
 use crate::hex::hex;
@@ -105,7 +105,7 @@ impl KubernetesStore {
             };
         };
         let read = async |kind, name| {
-            self.records(kind).get(name).await.map_err(|error| refused(kind, name, &error))
+            self.records(kind).get(name).await.map_err(|error| overtaken(kind, name, &error))
         };
         read(Kind::Registry, robot.registry.as_str()).await?;
         let owned = read(Kind::Workspace, robot.workspace.as_str()).await?;

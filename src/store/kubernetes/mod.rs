@@ -62,9 +62,10 @@ impl KubernetesStore {
             data: json!({"spec": document.spec}),
         };
         let created = self.records(*kind).create(&PostParams::default(), &object).await;
-        created.map_err(|error| match code(&error) {
-            409 => StoreError::Exists { kind: *kind, name: name.clone() },
-            _ => unavailable(&error),
+        created.map_err(|error| match (objection(*kind, name, &error), code(&error)) {
+            (Some(refused), _) => refused,
+            (None, 409) => StoreError::Exists { kind: *kind, name: name.clone() },
+            (None, _) => unavailable(&error),
         })
     }
 
@@ -89,7 +90,8 @@ impl KubernetesStore {
         replaced.map_err(|error| refused(document.kind, &document.name, &error))
     }
 
-    /// The status has a subresource of its own, and so a write of its own.
+    /// The status has a subresource of its own, and so a write of its own. It is pullgate's word and nobody else's: one
+    /// that is refused is the store's failure, which no caller could mend.
     async fn put_status(
         &self,
         document: &Document,
@@ -101,7 +103,7 @@ impl KubernetesStore {
         object.data["status"] = document.status.clone();
         let Document { kind, name, .. } = document;
         let replaced = self.records(*kind).replace_status(name, &PostParams::default(), &object).await;
-        replaced.map_err(|error| refused(*kind, name, &error))
+        replaced.map_err(|error| overtaken(*kind, name, &error))
     }
 }
 
@@ -230,7 +232,25 @@ fn code(error: &kube::Error) -> u16 {
     }
 }
 
+/// Why the record of somebody was not written or removed.
 fn refused(kind: Kind, name: &str, error: &kube::Error) -> StoreError {
+    objection(kind, name, error).unwrap_or_else(|| overtaken(kind, name, error))
+}
+
+/// What a rule of the definition, or a webhook of the cluster, has against a record. A right that pullgate lacks (403) is
+/// none: it says nothing of the record.
+fn objection(kind: Kind, name: &str, error: &kube::Error) -> Option<StoreError> {
+    let kube::Error::Api(status) = error else { return None };
+    let invalid = status.code == 422 && status.reason == "Invalid";
+    // The API server words a denial (apiserver, webhook/errors/statuserror.go). Its code is of the webhook's choice; from
+    // 500 on the webhook could not judge.
+    let words = status.message.strip_prefix("admission webhook \"");
+    let denied = status.code < 500 && words.is_some_and(|words| words.contains("\" denied the request"));
+    (invalid || denied).then(|| StoreError::Refused { kind, name: name.into(), text: status.message.clone() })
+}
+
+/// Why a record is not as it was thought to be.
+fn overtaken(kind: Kind, name: &str, error: &kube::Error) -> StoreError {
     match code(error) {
         404 => StoreError::NotFound { kind, name: name.into() },
         409 => StoreError::Changed { kind, name: name.into() },

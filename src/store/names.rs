@@ -1,7 +1,6 @@
-//! Names that the server gives.
+//! Names that pullgate gives.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use serde_json::Value;
 
 /// Characters that a label of a DNS name may have (RFC 1123).
 const LABEL_MAX: usize = 63;
@@ -11,10 +10,8 @@ const NAME_MAX: usize = 253;
 const HASH: usize = 8;
 
 /// The name of a space that was recorded without one: `REGISTRY.PATH`, or a like name where that is none. What is
-/// wrong with the spec itself is for its validation to say.
-pub(super) fn space(spec: &Value) -> String {
-    let text = |field: &str| spec.get(field).and_then(Value::as_str).unwrap_or_default();
-    let (registry, path) = (text("registry"), text("path"));
+/// wrong with the two is for the record's validation to say.
+pub fn space(registry: &str, path: &str) -> String {
     let plain = format!("{registry}.{path}");
     if path.len() <= LABEL_MAX && plain.len() <= NAME_MAX && path.bytes().all(is_inner) {
         return plain;
@@ -34,7 +31,7 @@ pub(super) fn space(spec: &Value) -> String {
 
 /// The name by which a registry's record refers to its credential: `registry-NAME`, or one that no other
 /// registry's can be where that is too long for a name.
-pub(super) fn credential(registry: &str) -> String {
+pub fn credential(registry: &str) -> String {
     let plain = format!("registry-{registry}");
     let fits = plain.len() <= NAME_MAX && plain.split('.').all(|label| label.len() <= LABEL_MAX);
     if fits { plain } else { format!("long-registry-{}{}", short_hash(registry), short_hash(&plain)) }
