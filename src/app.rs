@@ -21,6 +21,7 @@ use crate::cluster::namespaces;
 use crate::config::{CallerSource, Config, StoreSource};
 use crate::controllers::index::{self, Published};
 use crate::controllers::leading::Leading;
+use crate::controllers::registries::Registries;
 use crate::health;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
@@ -95,9 +96,15 @@ impl App {
             }
             let elector = Elector::new(client.clone(), &namespace, LEASE, &identity);
             let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
-            let leading = Leading { client, namespace, store, published, metrics, shared };
+            let settings = config.registries.unwrap_or_default();
+            let registries = Registries { store, published, metrics, settings };
+            let leading = Leading { client, namespace, registries, shared };
             let elect = |stopping: Stopping| elector.lead(stopping.wait(), move || leading.clone().lead());
             runtime.supervise_to_the_end("the leader's election", elect);
+        } else if let Some(settings) = config.registries {
+            let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
+            let registries = Registries { store, published, metrics, settings };
+            runtime.supervise("the work with registries", async move { match registries.keep().await {} });
         }
         runtime.supervise("the certificate's expiry", note_expiry(certificate.clone(), metrics.clone()));
         if let Some(tokens) = tokens {

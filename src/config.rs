@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use ipnet::IpNet;
 
+use crate::controllers::registries;
 use crate::domain::record::Name;
 use crate::domain::snapshot::Settings;
 use crate::tls::CertificateSource;
@@ -29,6 +31,8 @@ pub struct ServeArgs {
     callers: CallerArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    registries: RegistryArgs,
     /// Seconds between a stop signal and the end of accepting, for load balancers to notice
     #[arg(long, env = "PULLGATE_SETTLE", default_value_t = 5, value_name = "SECONDS")]
     settle: u64,
@@ -121,6 +125,48 @@ pub enum ConfigError {
         "--api-audience {0}: a tokens file knows no audiences; leave it out, or say --api-auth kubernetes"
     )]
     UncheckedAudience(String),
+}
+
+/// How registries are asked what they have, and what is made there.
+#[derive(Debug, Args)]
+struct RegistryArgs {
+    /// Seconds between two looks at what a registry has
+    #[arg(
+        long,
+        env = "PULLGATE_REGISTRY_INTERVAL",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u32).range(1..),
+        value_name = "SECONDS"
+    )]
+    registry_interval: u32,
+    /// Addresses beside the public ones that a workspace's registry may have, as 10.20.0.0/16; repeat for more. The
+    /// platform's own registries may have any
+    #[arg(long, env = "PULLGATE_ALLOW_REGISTRY_RANGES", value_delimiter = ',', value_name = "RANGE")]
+    allow_registry_range: Vec<IpNet>,
+    /// Days that a robot account lives; it is replaced in the last third
+    #[arg(
+        long,
+        env = "PULLGATE_ROBOT_DAYS",
+        default_value_t = 90,
+        value_parser = clap::value_parser!(u32).range(1..=3650),
+        value_name = "DAYS"
+    )]
+    robot_days: u32,
+    /// Seconds for which the robot account that another one took the place of is still good
+    #[arg(long, env = "PULLGATE_ROBOT_OVERLAP", default_value_t = 120, value_name = "SECONDS")]
+    robot_overlap: u32,
+}
+
+impl RegistryArgs {
+    fn settings(self) -> registries::Settings {
+        let Self { registry_interval, allow_registry_range, robot_days, robot_overlap } = self;
+        registries::Settings {
+            interval: Duration::from_secs(registry_interval.into()),
+            allowed: allow_registry_range.into(),
+            robot_days: robot_days.into(),
+            overlap: Duration::from_secs(robot_overlap.into()),
+        }
+    }
 }
 
 /// Where to listen.
@@ -265,6 +311,8 @@ pub struct Config {
     pub clients: Option<ClientAuth>,
     pub callers: CallerSource,
     pub store: StoreSource,
+    /// How registries are asked; `None`: they are not.
+    pub registries: Option<registries::Settings>,
     pub settings: Settings,
     pub settle: Duration,
     pub grace: Duration,
@@ -276,7 +324,8 @@ impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
     fn try_from(arguments: ServeArgs) -> Result<Self, ConfigError> {
-        let ServeArgs { data_dir, addresses, tls, decisions, callers, store, settle, grace, log } = arguments;
+        let ServeArgs { data_dir, addresses, tls, decisions, callers, store, registries, settle, grace, log } =
+            arguments;
         let StoreArgs { store: backend, key_file, namespace, identity } = store;
         let callers = CallerSource::read(callers, backend)?;
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
@@ -296,6 +345,7 @@ impl TryFrom<ServeArgs> for Config {
                     StoreSource::Kubernetes { namespace, identity }
                 }
             },
+            registries: Some(registries.settings()),
             settings: decisions.settings(),
             settle: Duration::from_secs(settle),
             grace: Duration::from_secs(grace),

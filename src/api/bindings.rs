@@ -5,11 +5,9 @@ use serde_json::{Value, json};
 use super::call::{Answer, Call};
 use super::error::ApiError;
 use super::manifest::respond_empty;
+use super::writer::ATTEMPTS;
 use crate::domain::record::{Kind, Problem};
 use crate::store::{CredentialChange, Document, Precondition, StoreError, rules};
-
-/// Attempts against writers outside of this process.
-const ATTEMPTS: usize = 8;
 
 /// Lets the namespaces of a workspace pull a space's images. Done twice, it is done.
 pub(super) async fn bind(call: Call) -> Answer {
@@ -30,7 +28,7 @@ async fn change(call: Call, wanted: bool) -> Answer {
     for _ in 0..ATTEMPTS {
         let current = writer.store().get(kind, space).await?.ok_or_else(|| ApiError::absent(kind, space))?;
         if is_bound(&current, workspace) == wanted {
-            return respond_empty(&current.version);
+            return respond_empty(&current);
         }
         let document = edited(&current, workspace, wanted);
         if wanted {
@@ -45,7 +43,7 @@ async fn change(call: Call, wanted: bool) -> Answer {
         }
         let precondition = Precondition::Version(current.version);
         match writer.put(document, precondition, CredentialChange::Keep).await {
-            Ok(stored) => return respond_empty(&stored.version),
+            Ok(stored) => return respond_empty(&stored),
             Err(StoreError::Changed { .. }) => {}
             Err(error) => return Err(error.into()),
         }

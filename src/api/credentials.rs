@@ -9,12 +9,15 @@ use super::call::{Answer, Call};
 use super::error::ApiError;
 use super::manifest::{IfMatch, respond_empty};
 use super::resources::visible;
+use super::writer::ATTEMPTS;
 use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Entry, Kind, Problem, Record, Registry, RegistryType};
-use crate::store::{Credential, CredentialChange, Document, Precondition, RecordStore, convert, names};
+use crate::store::{
+    Credential, CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names,
+};
 
 /// What the server logs in to a registry with.
-#[derive(ToSchema)]
+#[derive(Clone, ToSchema)]
 pub struct CredentialInput {
     /// Without ':', at which the kubelet splits it from the password.
     username: String,
@@ -164,7 +167,7 @@ pub(super) async fn store(mut call: Call) -> Answer {
         };
         let reference = json!({ "name": names::credential(&document.name) });
         set_reference(document, Some(reference));
-        Ok(Some(CredentialChange::Set(input.for_registry(registry))))
+        Ok(Some(CredentialChange::Set(input.clone().for_registry(registry))))
     })
     .await
 }
@@ -185,21 +188,29 @@ pub(super) async fn forget(call: Call) -> Answer {
 /// where there is nothing to do.
 type Edited = Result<Option<CredentialChange>, ApiError>;
 
-async fn change(call: Call, edit: impl FnOnce(&mut Document, Option<&Registry>) -> Edited + Send) -> Answer {
+async fn change(
+    call: Call,
+    edit: impl Fn(&mut Document, Option<&Registry>) -> Edited + Send + Sync,
+) -> Answer {
     let name = call.param("name");
     let if_match = IfMatch::read(&call.headers)?;
     let mut writer = call.state.writer().await?;
-    let (current, record) = visible(writer.store(), &call.caller, Kind::Registry, name).await?;
-    call.caller.check_write(Verb::Update, name, &record).await?;
-    if_match.map_or(Ok(()), |m| m.check(&current.version))?;
-    let registry = match &record {
-        Record::Registry(entry) => entry.valid(),
-        _ => None,
-    };
-    // At the version that was judged: the address must not change between.
-    let precondition = Precondition::Version(current.version.clone());
-    let mut document = current;
-    let Some(change) = edit(&mut document, registry)? else { return respond_empty(&document.version) };
-    let stored = writer.put(document, precondition, change).await?;
-    respond_empty(&stored.version)
+    for _ in 0..ATTEMPTS {
+        let (current, record) = visible(writer.store(), &call.caller, Kind::Registry, name).await?;
+        call.caller.check_write(Verb::Update, name, &record).await?;
+        if_match.as_ref().map_or(Ok(()), |m| m.check(&current))?;
+        let registry = match &record {
+            Record::Registry(entry) => entry.valid(),
+            _ => None,
+        };
+        // At the version that was judged: the address must not change between.
+        let precondition = Precondition::Version(current.version.clone());
+        let mut document = current;
+        let Some(change) = edit(&mut document, registry)? else { return respond_empty(&document) };
+        match writer.put(document, precondition, change).await {
+            Err(StoreError::Changed { .. }) => {}
+            outcome => return respond_empty(&outcome?),
+        }
+    }
+    Err(ApiError::Changed)
 }

@@ -1,5 +1,6 @@
 //! Records on the wire: manifests, as `kubectl` shows them.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 use super::call::typed;
 use super::error::ApiError;
 use crate::domain::record::{Kind, Problem};
+use crate::hex::hex;
 use crate::store::Document;
 use crate::store::manifest::API_VERSION;
 
@@ -34,7 +36,7 @@ pub struct Manifest<S> {
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     name: String,
-    /// Changes with every write; the same as the `ETag` header.
+    /// Changes with every write, also of the status alone.
     resource_version: String,
     #[schema(format = DateTime)]
     creation_timestamp: String,
@@ -139,20 +141,29 @@ impl From<Document> for Manifest<Value> {
 
 /// A record as a response, with its `ETag`.
 pub(super) fn respond(status: StatusCode, document: Document) -> Result<Response, ApiError> {
-    let etag = etag(&document.version)?;
+    let etag = etag(&document)?;
     Ok((status, [etag], Json(Manifest::from(document))).into_response())
 }
 
-/// An empty response that tells the version.
-pub(super) fn respond_empty(version: &str) -> Result<Response, ApiError> {
-    Ok((StatusCode::NO_CONTENT, [etag(version)?]).into_response())
+/// An empty response that tells the revision.
+pub(super) fn respond_empty(document: &Document) -> Result<Response, ApiError> {
+    Ok((StatusCode::NO_CONTENT, [etag(document)?]).into_response())
 }
 
-fn etag(version: &str) -> Result<(HeaderName, HeaderValue), ApiError> {
-    let value = HeaderValue::try_from(format!("\"{version}\""));
+fn etag(document: &Document) -> Result<(HeaderName, HeaderValue), ApiError> {
+    let value = HeaderValue::try_from(format!("\"{}\"", revision(document)));
     value
         .map(|v| (header::ETAG, v))
-        .map_err(|_| ApiError::Internal("a version that no header can carry".to_owned()))
+        .map_err(|_| ApiError::Internal("a revision that no header can carry".to_owned()))
+}
+
+/// What a client bases a write on: the record as somebody wrote it. Not the status, which the server writes at any
+/// moment and no client does, so that what is observed of a registry never gets in the way of changing its record.
+pub(super) fn revision(document: &Document) -> String {
+    let identity = (document.kind.as_str(), &document.name, document.created, &document.spec);
+    // Texts and numbers; they always serialise, members in the order of their names.
+    let text = serde_json::to_vec(&identity).unwrap_or_default();
+    hex(&digest(&SHA256, &text).as_ref()[..16])
 }
 
 /// The `If-Match` header of a write.
@@ -177,10 +188,11 @@ impl IfMatch {
         Self::read(headers)?.ok_or(ApiError::PreconditionRequired)
     }
 
-    /// Refuses any other version. Weak tags never match (RFC 9110, 13.1.1).
-    pub fn check(&self, version: &str) -> Result<(), ApiError> {
+    /// Refuses any other revision. Weak tags never match (RFC 9110, 13.1.1).
+    pub fn check(&self, document: &Document) -> Result<(), ApiError> {
+        let revision = revision(document);
         let matches = |tag: &String| {
-            tag == "*" || tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')) == Some(version)
+            tag == "*" || tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')) == Some(&revision)
         };
         if self.0.iter().any(matches) { Ok(()) } else { Err(ApiError::Changed) }
     }

@@ -14,7 +14,7 @@ use super::credentials;
 use super::error::ApiError;
 use super::manifest::{Draft, IfMatch, Manifest, respond, respond_empty};
 use super::page::{List, Window};
-use super::writer::Writer;
+use super::writer::{ATTEMPTS, Writer};
 use crate::domain::conflicts::{removal_conflicts, spaces_of};
 use crate::domain::record::{Entry, Kind, Name, Owner, Record, RegistryType};
 use crate::store::{
@@ -86,17 +86,24 @@ pub(super) async fn replace(kind: Kind, mut call: Call) -> Answer {
     let name = call.param("name").to_owned();
     let draft = Draft::read(kind, call.json().await?, Some(&name))?;
     let mut writer = call.state.writer().await?;
-    let (current, old) = visible(writer.store(), &call.caller, kind, &name).await?;
-    if_match.check(&current.version)?;
-    call.caller.check_write(Verb::Update, &name, &old).await?;
-    // Without the status, which is not the client's fault where it cannot be read.
-    let mut document = Document { spec: draft.spec, status: Value::Null, ..current.clone() };
-    call.caller.check_move(&name, &old, &convert::record(&document)).await?;
-    let change = credential_change(&writer, Some((&current, &old)), &mut document, draft.credential).await?;
-    check_beside(&writer, &document)?;
-    document.status = status_beside(&current, &old, &document);
-    let precondition = Precondition::Version(current.version);
-    respond(StatusCode::OK, writer.put(document, precondition, change).await?)
+    for _ in 0..ATTEMPTS {
+        let (current, old) = visible(writer.store(), &call.caller, kind, &name).await?;
+        if_match.check(&current)?;
+        call.caller.check_write(Verb::Update, &name, &old).await?;
+        // Without the status, which is not the client's fault where it cannot be read.
+        let mut document = Document { spec: draft.spec.clone(), status: Value::Null, ..current.clone() };
+        call.caller.check_move(&name, &old, &convert::record(&document)).await?;
+        let given = draft.credential.clone();
+        let change = credential_change(&writer, Some((&current, &old)), &mut document, given).await?;
+        check_beside(&writer, &document)?;
+        document.status = status_beside(&current, &old, &document);
+        let precondition = Precondition::Version(current.version);
+        match writer.put(document, precondition, change).await {
+            Err(StoreError::Changed { .. }) => {}
+            outcome => return respond(StatusCode::OK, outcome?),
+        }
+    }
+    Err(ApiError::Changed)
 }
 
 pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
@@ -106,8 +113,8 @@ pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
     let if_match = IfMatch::required(&call.headers)?;
     let name = call.param("name");
     let mut writer = call.state.writer().await?;
-    let (current, old) = visible(writer.store(), &call.caller, kind, name).await?;
-    if_match.check(&current.version)?;
+    let (mut current, old) = visible(writer.store(), &call.caller, kind, name).await?;
+    if_match.check(&current)?;
     call.caller.check_write(Verb::Delete, name, &old).await?;
     let problems = removal_conflicts(writer.records(), kind, name);
     if !problems.is_empty() && !force {
@@ -121,8 +128,15 @@ pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
             remove_space(&mut writer, &call.caller, &space).await?;
         }
     }
-    writer.delete(kind, name, &current.version).await?;
-    respond_empty(&current.version)
+    for _ in 0..ATTEMPTS {
+        match writer.delete(kind, name, &current.version).await {
+            Err(StoreError::Changed { .. }) => {}
+            outcome => return outcome.map_err(ApiError::from).and_then(|()| respond_empty(&current)),
+        }
+        (current, _) = visible(writer.store(), &call.caller, kind, name).await?;
+        if_match.check(&current)?;
+    }
+    Err(ApiError::Changed)
 }
 
 /// Removes a space at whatever version it has; one that is gone is no fault.

@@ -62,6 +62,9 @@ fn published_record(records: &Records, kind: Kind, name: &str) -> Option<Record>
     }
 }
 
+/// Attempts against writers outside of this process, and against what the controllers observe meanwhile.
+pub(super) const ATTEMPTS: usize = 8;
+
 /// The right to write, held by one request at a time.
 pub(super) struct Writer<'s> {
     store: &'s dyn RecordStore,

@@ -46,6 +46,8 @@ async fn serve_samples(directory: &Path) -> anyhow::Result<()> {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let names = ["localhost", "127.0.0.1"].map(str::to_owned).to_vec();
     let app = App::start(Config {
+        // Those of the demo are nowhere.
+        registries: None,
         data_dir: directory.join("data"),
         webhook: free,
         api: free,

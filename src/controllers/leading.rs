@@ -6,12 +6,11 @@ use futures::future;
 use kube::Client;
 use tokio::sync::watch;
 
-use super::index::Published;
 use super::pull_secrets::{PullSecrets, Troubles};
+use super::registries::Registries;
 use super::statuses::Statuses;
 use super::webhook_config::{self, SETTLE};
 use crate::metrics::Metrics;
-use crate::store::RecordStore;
 use crate::tls::shared::Shared;
 
 /// What the leader works with.
@@ -20,9 +19,8 @@ pub struct Leading {
     pub client: Client,
     /// pullgate's own namespace.
     pub namespace: String,
-    pub store: Arc<dyn RecordStore>,
-    pub published: Published,
-    pub metrics: Arc<Metrics>,
+    /// What works with registries, and what the others work with too.
+    pub registries: Registries,
     /// The certificate that replicas share, where pullgate issues its own.
     pub shared: Option<Shared>,
 }
@@ -30,26 +28,26 @@ pub struct Leading {
 impl Leading {
     /// Writes for as long as it is polled; dropping it stops every writer.
     pub async fn lead(self) {
-        let _leading = Gauge::raise(&self.metrics);
+        let Registries { store, published, metrics, .. } = self.registries.clone();
+        let _leading = Gauge::raise(&metrics);
         let (troubles, told) = watch::channel(Troubles::default());
-        let statuses =
-            Statuses { store: self.store.clone(), published: self.published.clone(), troubles: told };
+        let statuses = Statuses { store: store.clone(), published: published.clone(), troubles: told };
         let secrets = PullSecrets {
             client: self.client.clone(),
             namespace: self.namespace,
-            store: self.store,
-            published: self.published,
-            metrics: self.metrics.clone(),
+            store,
+            published,
+            metrics: metrics.clone(),
             troubles,
         };
-        let (client, metrics) = (self.client.clone(), self.metrics.clone());
+        let client = self.client.clone();
         let certificate = async {
             match self.shared {
                 Some(shared) => webhook_config::keep(client, shared, SETTLE, metrics).await,
                 None => future::pending().await,
             }
         };
-        future::join3(secrets.keep(), statuses.keep(), certificate).await;
+        future::join4(secrets.keep(), statuses.keep(), certificate, self.registries.keep()).await;
     }
 }
 
@@ -68,5 +66,6 @@ impl Drop for Gauge {
         self.0.leader.leading.set(0);
         // Who leads next counts anew.
         self.0.leader.pull_secrets(0, 0, 0);
+        self.0.registries.no_longer_leading();
     }
 }

@@ -3,5 +3,6 @@
 pub mod index;
 pub mod leading;
 pub mod pull_secrets;
+pub mod registries;
 pub mod statuses;
 pub mod webhook_config;

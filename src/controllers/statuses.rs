@@ -24,9 +24,9 @@ use super::pull_secrets::Troubles;
 use crate::domain::conflicts::{contested, shadowed};
 use crate::domain::record::{Entry, Kind, Name, Named, Problem, Records, Workspace};
 use crate::store::manifest::{
-    Condition, ConditionStatus, Member, PullPolicyStatus, RegistryStatus, SpaceStatus, WorkspaceStatus,
+    Condition, Member, PullPolicyStatus, RegistryStatus, SpaceStatus, WorkspaceStatus,
 };
-use crate::store::{CredentialChange, Document, Event, Precondition, RecordStore, StoreError};
+use crate::store::{CredentialChange, Document, Event, Precondition, RecordStore, StoreError, conditions};
 
 /// How long changes are collected before a pass.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -269,30 +269,15 @@ fn edited<S: Status>(document: &Document, saying: &Saying) -> Value {
     }
     let (observed, conditions) = status.common();
     *observed = (document.generation > 0).then_some(document.generation);
-    set(conditions, &condition(saying, document.generation));
+    conditions::set(conditions, VALID, condition(saying), document.generation);
     // These types always serialise.
     serde_json::to_value(&status).unwrap_or_default()
 }
 
-fn condition(saying: &Saying, generation: i64) -> Condition {
-    let problems: Vec<_> = saying.problems.iter().map(ToString::to_string).collect();
-    let valid = problems.is_empty();
-    Condition {
-        r#type: VALID.to_owned(),
-        status: if valid { ConditionStatus::True } else { ConditionStatus::False },
-        reason: if valid { "InForce" } else { "NotInForce" }.to_owned(),
-        message: problems.join("; "),
-        observed_generation: (generation > 0).then_some(generation),
-        last_transition_time: Timestamp::now(),
+fn condition(saying: &Saying) -> conditions::Saying {
+    if saying.problems.is_empty() {
+        return conditions::Saying::yes("InForce");
     }
-}
-
-/// Puts a condition in the place of the one of its type. The time of the last transition is that of its status.
-fn set(conditions: &mut Vec<Condition>, new: &Condition) {
-    let Some(old) = conditions.iter_mut().find(|old| old.r#type == new.r#type) else {
-        conditions.push(new.clone());
-        return;
-    };
-    let since = if old.status == new.status { old.last_transition_time } else { new.last_transition_time };
-    *old = Condition { last_transition_time: since, ..new.clone() };
+    let problems: Vec<_> = saying.problems.iter().map(ToString::to_string).collect();
+    conditions::Saying::no("NotInForce", problems.join("; "))
 }

@@ -2,12 +2,14 @@
 
 mod admission;
 mod cluster;
+mod registries;
 
 use prometheus::core::Collector;
 use prometheus::{Encoder, Gauge, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 pub use admission::{AdmissionMetrics, Webhook};
 pub use cluster::{CertificateKind, LeaderMetrics, TlsMetrics};
+pub use registries::RegistryMetrics;
 
 use crate::domain::snapshot::Size;
 
@@ -21,6 +23,7 @@ pub struct Metrics {
     pub tls: TlsMetrics,
     pub api: ApiMetrics,
     pub leader: LeaderMetrics,
+    pub registries: RegistryMetrics,
 }
 
 /// What is asked of a record store.
@@ -85,6 +88,7 @@ impl Metrics {
             tls: TlsMetrics::new(&registry)?,
             api: ApiMetrics::new(&registry)?,
             leader: LeaderMetrics::new(&registry)?,
+            registries: RegistryMetrics::new(&registry)?,
             registry,
         })
     }

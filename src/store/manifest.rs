@@ -62,7 +62,7 @@ pub struct TlsSpec {
 }
 
 /// What was observed of a registry.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RegistryStatus {
     /// The spec's generation that this speaks of.
@@ -92,6 +92,9 @@ pub struct RegistryStatus {
     /// Number of repositories.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repositories: Option<i64>,
+    /// Number of tags, of a Docker registry with few repositories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<i64>,
     /// Bytes stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<i64>,
@@ -221,7 +224,7 @@ pub struct SpaceSpec {
 }
 
 /// What was observed of a space.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SpaceStatus {
     /// The spec's generation that this speaks of.

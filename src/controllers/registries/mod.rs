@@ -1,0 +1,125 @@
+//! Asks every registry what it has and how it is, records it, and keeps the robot accounts that namespaces pull with.
+//! Runs on the leader alone, or on the one replica without a cluster.
+//!
+//! A task for each registry, so that one which is slow or down holds up no other. A registry that does not answer changes
+//! nothing that was recorded of it but what is said of its health.
+
+mod plan;
+mod report;
+mod robots;
+mod spaces;
+mod worker;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+
+pub use self::plan::{Observation, Plan, Recorded};
+use self::worker::Worker;
+use super::index::Published;
+use crate::domain::record::{Entry, Name, Owner, Records, Registry};
+use crate::metrics::Metrics;
+use crate::registry::address::Reach;
+use crate::store::RecordStore;
+
+/// What an operator sets for all registries.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How often a registry is asked what it has.
+    pub interval: Duration,
+    /// Addresses beside the public ones that registries of workspaces may have.
+    pub allowed: Arc<[IpNet]>,
+    /// How long a robot account lives, in days.
+    pub robot_days: i64,
+    /// How long the account that a new one took the place of is still good.
+    pub overlap: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (interval, overlap) = (Duration::from_secs(30), Duration::from_mins(2));
+        Self { interval, allowed: Arc::new([]), robot_days: 90, overlap }
+    }
+}
+
+impl Settings {
+    /// Which addresses the record may make pullgate connect to.
+    pub fn reach(&self, registry: &Registry) -> Reach {
+        match registry.owner {
+            Owner::Platform => Reach::Anywhere,
+            Owner::Workspace(_) => Reach::Public { and: self.allowed.clone() },
+        }
+    }
+}
+
+/// What the controller works with.
+#[derive(Clone)]
+pub struct Registries {
+    pub store: Arc<dyn RecordStore>,
+    pub published: Published,
+    pub metrics: Arc<Metrics>,
+    pub settings: Settings,
+}
+
+/// The records, and the spaces of each registry.
+#[derive(Default)]
+struct View {
+    records: Arc<Records>,
+    spaces: HashMap<Name, Vec<Recorded>>,
+}
+
+impl View {
+    fn new(records: Arc<Records>) -> Self {
+        let mut spaces: HashMap<Name, Vec<Recorded>> = HashMap::new();
+        for (name, entry) in &records.spaces {
+            if let Entry::Valid(space) = &**entry {
+                spaces.entry(space.registry.clone()).or_default().push((name.clone(), entry.clone()));
+            }
+        }
+        Self { records, spaces }
+    }
+
+    /// What is recorded of the spaces of a registry, by the records' names.
+    fn spaces_of(&self, registry: &str) -> &[Recorded] {
+        self.spaces.get(registry).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Registries {
+    /// Works for as long as it is polled; dropping it stops every task.
+    pub async fn keep(self) -> Infallible {
+        let mut count = self.published.count.subscribe();
+        let views = watch::Sender::new(Arc::new(View::default()));
+        let (mut workers, mut working) = (JoinSet::new(), HashMap::<Name, Id>::new());
+        loop {
+            if *count.borrow_and_update() > 0 {
+                let view = Arc::new(View::new(self.published.records.load_full()));
+                views.send_replace(view.clone());
+                for name in view.records.registries.keys() {
+                    if !working.contains_key(name) {
+                        let worker = Worker::new(name.clone(), self.clone(), views.subscribe());
+                        working.insert(name.clone(), workers.spawn(worker.run()).id());
+                    }
+                }
+            }
+            tokio::select! {
+                Ok(()) = count.changed() => {}
+                Some(ended) = workers.join_next_with_id() => {
+                    let id = match ended {
+                        Ok((id, ())) => id,
+                        Err(error) => {
+                            tracing::error!(%error, "the work for a registry failed and begins anew");
+                            error.id()
+                        }
+                    };
+                    working.retain(|_, worker| *worker != id);
+                }
+            }
+        }
+    }
+}

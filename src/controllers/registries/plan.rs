@@ -1,0 +1,118 @@
+//! What is to be done about the spaces of a registry: all that it has against all that is recorded. No I/O.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::record::{Entry, Name, Space, Visibility};
+use crate::registry::Found;
+
+/// A recorded space and its record's name.
+pub type Recorded = (Name, Arc<Entry<Space>>);
+
+/// What a status should say of a space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    pub visibility: Option<Visibility>,
+    pub project: Option<i64>,
+    pub suspended: bool,
+    pub missing: bool,
+    pub repositories: Option<i64>,
+    pub storage: Option<i64>,
+}
+
+/// What is to be done, by the records' names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Nobody recorded them yet.
+    pub create: Vec<Found>,
+    /// What is recorded of them is no longer so.
+    pub observe: Vec<(Name, Observation)>,
+    /// An administrator declared them to be what they are not.
+    pub push: Vec<(Name, Name, Visibility)>,
+    /// An administrator recorded them, and the registry never had them.
+    pub make: Vec<(Name, Name, Visibility)>,
+    /// They were there, and are not on the list: to be asked for one by one.
+    pub missing: Vec<(Name, Name)>,
+}
+
+impl Observation {
+    /// What is recorded of a space.
+    pub fn recorded(space: &Space) -> Self {
+        Self {
+            visibility: space.observed,
+            project: space.project,
+            suspended: space.suspended,
+            missing: space.missing,
+            repositories: space.repositories,
+            storage: space.storage,
+        }
+    }
+
+    /// What is to be recorded of a space that was found. `storage`: bytes, where they were asked for.
+    fn of(space: &Space, found: &Found, storage: Option<i64>) -> Self {
+        let another = matches!((space.project, found.id), (Some(seen), Some(id)) if seen != id);
+        let confirmed = found.id.is_some() && space.confirmed == found.id;
+        // Whoever made a project again under its name would else inherit who may pull from it.
+        let suspended = !space.workspaces.is_empty() && !confirmed && (space.suspended || another);
+        Self {
+            visibility: found.visibility,
+            project: found.id,
+            suspended,
+            missing: false,
+            repositories: found.repositories,
+            storage: storage.or(space.storage.filter(|_| !another)),
+        }
+    }
+
+    /// What is to be recorded of a space that the registry says it has no more. Public it is to nobody.
+    pub fn gone(space: &Space) -> Self {
+        let gone = Self { visibility: Some(Visibility::Private), missing: true, ..Self::recorded(space) };
+        Self { repositories: None, storage: None, ..gone }
+    }
+}
+
+impl Plan {
+    /// `found` is all that the registry has, each once; `storage` are bytes by its own number.
+    pub fn new(found: Vec<Found>, recorded: &[Recorded], storage: &HashMap<i64, i64>) -> Self {
+        let mut plan = Self::default();
+        let mut found: HashMap<Name, Found> = found.into_iter().map(|f| (f.path.clone(), f)).collect();
+        let mut twins = HashMap::new();
+        for (name, entry) in recorded {
+            let Some(space) = entry.valid() else { continue };
+            // Of two records of one space each is told the same.
+            let here = found.remove(&space.path).or_else(|| twins.get(&space.path).cloned());
+            match here {
+                Some(here) => {
+                    plan.compare(name, space, &here, here.id.and_then(|id| storage.get(&id).copied()));
+                    twins.insert(space.path.clone(), here);
+                }
+                None if space.project.is_none() => {
+                    let visibility = space.visibility.unwrap_or(Visibility::Private);
+                    plan.make.push((name.clone(), space.path.clone(), visibility));
+                }
+                None if space.missing && is_wanted(space) => {}
+                None => plan.missing.push((name.clone(), space.path.clone())),
+            }
+        }
+        plan.create = found.into_values().collect();
+        plan.create.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        plan
+    }
+
+    fn compare(&mut self, name: &Name, space: &Space, found: &Found, storage: Option<i64>) {
+        let observation = Observation::of(space, found, storage);
+        if observation != Observation::recorded(space) {
+            self.observe.push((name.clone(), observation));
+        }
+        if let (Some(declared), Some(flag)) = (space.visibility, found.visibility)
+            && declared != flag
+        {
+            self.push.push((name.clone(), space.path.clone(), declared));
+        }
+    }
+}
+
+/// Whether an administrator said something of a space that its record's end would forget.
+pub fn is_wanted(space: &Space) -> bool {
+    !space.workspaces.is_empty() || space.visibility.is_some()
+}

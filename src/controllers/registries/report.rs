@@ -1,0 +1,211 @@
+//! What a pass over a registry found, and how its status says so.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::registry::fault::Fault;
+use crate::registry::{Checked, Tier, Usage};
+use crate::store::conditions::{self, Saying};
+use crate::store::manifest::{
+    Condition, ConditionStatus, RegistryStatus, RobotLevel, RobotStatus, StorageSample,
+};
+
+/// How old what a status says of the last success may be while nothing changes.
+const HEARTBEAT: SignedDuration = SignedDuration::from_mins(5);
+/// Samples of the storage's course by the hour, and then by the day.
+const HOURS: usize = 48;
+const DAYS: usize = 90;
+
+const REACHABLE: &str = "Reachable";
+const HEALTHY: &str = "Healthy";
+const CREDENTIALS: &str = "CredentialsValid";
+const DISCOVERED: &str = "Discovered";
+const PULL: &str = "PullCredentials";
+
+/// How many spaces there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub spaces: usize,
+    pub public: usize,
+    pub bound: usize,
+    /// Where every space says how many it has.
+    pub repositories: Option<i64>,
+}
+
+/// What became of the robot accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Accounts {
+    pub level: Option<RobotLevel>,
+    pub robots: Vec<RobotStatus>,
+    /// Why some namespaces have none.
+    pub trouble: Option<Fault>,
+    /// An account waits for its end.
+    pub retiring: bool,
+}
+
+/// What a pass found; `None`: it was not looked for.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub checked: Option<Result<Checked, Fault>>,
+    pub discovered: Option<Result<Counts, Fault>>,
+    pub usage: Option<Usage>,
+    pub accounts: Option<Accounts>,
+}
+
+impl Report {
+    /// Whether the registry did all that was asked of it.
+    pub fn succeeded(&self) -> bool {
+        matches!(self.checked, Some(Ok(_))) && !matches!(self.discovered, Some(Err(_)))
+    }
+
+    /// Changes a status to what was found. Times that only go on are written when something else is, or when they are
+    /// old: a poll that finds nothing new writes nothing.
+    pub fn tell(&self, status: &mut RegistryStatus, generation: i64, now: Timestamp) {
+        let before = status.clone();
+        match &self.checked {
+            Some(Ok(checked)) => {
+                conditions::set(&mut status.conditions, REACHABLE, Saying::yes("Answers"), generation);
+                conditions::set(&mut status.conditions, HEALTHY, health(checked), generation);
+                conditions::set(&mut status.conditions, CREDENTIALS, credentials(checked.tier), generation);
+                status.version = Some(checked.version.clone()).filter(|version| !version.is_empty());
+                status.anonymous_pull = checked.anonymous.or(status.anonymous_pull);
+            }
+            Some(Err(fault)) => failed(&mut status.conditions, fault, generation),
+            None => {}
+        }
+        match &self.discovered {
+            Some(Ok(counts)) => {
+                conditions::set(&mut status.conditions, DISCOVERED, Saying::yes("Complete"), generation);
+                status.spaces = number(counts.spaces);
+                status.public_spaces = number(counts.public);
+                status.bound_spaces = number(counts.bound);
+                status.repositories = counts.repositories.or(status.repositories);
+            }
+            Some(Err(fault)) => {
+                let saying = Saying::no(fault.reason(), fault.to_string());
+                conditions::set(&mut status.conditions, DISCOVERED, saying, generation);
+            }
+            None => {}
+        }
+        if let Some(usage) = &self.usage {
+            status.storage = usage.storage;
+            status.repositories = usage.repositories.or(status.repositories);
+            status.tags = usage.tags;
+            if let Some(bytes) = usage.storage {
+                sample(&mut status.storage_history, StorageSample { at: now, bytes });
+            }
+        }
+        if let Some(accounts) = &self.accounts {
+            let saying = match (&accounts.trouble, accounts.level) {
+                (Some(fault), _) => Some(Saying::no(fault.reason(), fault.to_string())),
+                (None, Some(RobotLevel::System)) => Some(Saying::yes("SystemRobots")),
+                (None, Some(RobotLevel::Project)) => Some(Saying::yes("ProjectRobots")),
+                (None, None) => None,
+            };
+            match saying {
+                Some(saying) => conditions::set(&mut status.conditions, PULL, saying, generation),
+                None => conditions::clear(&mut status.conditions, PULL),
+            }
+            status.robot_level = accounts.level;
+            status.robots.clone_from(&accounts.robots);
+        }
+        status.progress = None;
+        let old = |at: Option<Timestamp>| at.is_none_or(|at| now.duration_since(at) >= HEARTBEAT);
+        if self.succeeded() && (*status != before || old(before.last_success)) {
+            status.last_success = Some(now);
+        }
+        if matches!(self.discovered, Some(Ok(_))) && (*status != before || old(before.last_discovery)) {
+            status.last_discovery = Some(now);
+        }
+    }
+}
+
+fn health(checked: &Checked) -> Saying {
+    if checked.read_only {
+        return Saying::no("ReadOnly", Fault::ReadOnly.to_string());
+    }
+    if checked.unhealthy.is_empty() {
+        return Saying::yes("Healthy");
+    }
+    Saying::no("Unhealthy", format!("not healthy by its own account: {}", checked.unhealthy.join(", ")))
+}
+
+fn credentials(tier: Tier) -> Saying {
+    match tier {
+        Tier::SystemAdmin => Saying::yes("SystemAdmin"),
+        Tier::User => Saying::yes("NotAnAdmin").because(
+            "the account is no system admin: only what its roles allow is seen and done, and totals are not known",
+        ),
+        Tier::Robot => Saying::yes("Robot").because(
+            "this is a robot account: it makes no other accounts, and sees only what it may pull",
+        ),
+        Tier::Anonymous => Saying::yes("Anonymous"),
+    }
+}
+
+fn failed(conditions: &mut Vec<Condition>, fault: &Fault, generation: i64) {
+    let saying = Saying::no(fault.reason(), fault.to_string());
+    if fault.of_credentials() {
+        // To be reminded of it is no news.
+        if *fault != Fault::CredentialsHeldBack {
+            conditions::set(conditions, CREDENTIALS, saying, generation);
+        }
+        conditions::set(conditions, REACHABLE, Saying::yes("Answers"), generation);
+        conditions::set(conditions, HEALTHY, Saying::unknown("NotAsked"), generation);
+        return;
+    }
+    conditions::set(conditions, REACHABLE, saying, generation);
+    for unknown in [HEALTHY, CREDENTIALS] {
+        conditions::set(conditions, unknown, Saying::unknown("NotReachable"), generation);
+    }
+}
+
+/// Adds a sample, and thins out the older ones: one an hour for two days, one a day before.
+fn sample(history: &mut Vec<StorageSample>, new: StorageSample) {
+    let hour = |sample: &StorageSample| sample.at.as_second() / 3600;
+    if history.last().is_none_or(|last| hour(last) != hour(&new)) {
+        history.push(new);
+    }
+    let recent = history.len().saturating_sub(HOURS);
+    let mut day = None;
+    let mut position = 0;
+    history.retain(|sample| {
+        position += 1;
+        let today = sample.at.as_second() / 86_400;
+        position > recent || day.replace(today) != Some(today)
+    });
+    let beyond = history.len().saturating_sub(HOURS + DAYS);
+    history.drain(..beyond);
+}
+
+fn number(count: usize) -> Option<i64> {
+    i64::try_from(count).ok()
+}
+
+/// Since when, and why, a registry cannot be worked with; `None`: it can.
+pub fn trouble(status: &RegistryStatus) -> Option<&Condition> {
+    let of = |name: &str| status.conditions.iter().find(|condition| condition.r#type == name);
+    [REACHABLE, CREDENTIALS, HEALTHY, DISCOVERED, PULL]
+        .into_iter()
+        .filter_map(of)
+        .find(|condition| condition.status == ConditionStatus::False)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_course_of_the_storage_is_bounded_and_keeps_its_beginning_by_the_day() {
+        let mut history = Vec::new();
+        for minute in (0..200 * 24 * 60).step_by(5) {
+            let at = Timestamp::from_second(1_800_000_000 + minute * 60).unwrap();
+            sample(&mut history, StorageSample { at, bytes: minute });
+        }
+        assert_eq!(history.len(), HOURS + DAYS);
+        assert!(history.is_sorted_by(|one, next| one.at < next.at));
+        let newest = &history[DAYS..];
+        assert!(newest.windows(2).all(|two| two[1].at.as_second() - two[0].at.as_second() == 3600));
+        let days = &history[..DAYS];
+        assert!(days.windows(2).all(|two| two[1].at.as_second() - two[0].at.as_second() >= 86_400 - 3600));
+    }
+}

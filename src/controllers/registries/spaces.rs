@@ -1,0 +1,208 @@
+//! Carries a plan out: records what a registry has, and tells the registry what an administrator wants of it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::plan::{Observation, Plan, is_wanted};
+use crate::domain::record::{Entry, Kind, Name, Record, Space, Visibility};
+use crate::registry::Found;
+use crate::registry::fault::Fault;
+use crate::registry::harbor::Harbor;
+use crate::store::conditions::{self, Saying};
+use crate::store::manifest::SpaceStatus;
+use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names};
+
+/// Records written in one go.
+const CHUNK: usize = 250;
+/// Records changed at a time.
+const WRITES: usize = 8;
+/// Whether a space is in the registry as an administrator wants it.
+const SYNCED: &str = "Synced";
+
+/// Carries out what is to be done about the spaces of one registry.
+pub(super) struct Spaces<'s> {
+    pub registry: &'s Name,
+    pub store: &'s dyn RecordStore,
+    pub harbor: Option<&'s Harbor>,
+    /// How many spaces were recorded.
+    pub done: &'s AtomicUsize,
+}
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// The registry was changed; it is to be read again.
+    pub changed: bool,
+    /// Records that could not be written; the next pass tries again.
+    pub failed: usize,
+}
+
+impl Spaces<'_> {
+    pub async fn carry_out(&self, plan: Plan) -> Outcome {
+        let mut outcome = Outcome::default();
+        outcome.failed += self.create(plan.create).await;
+        let observed = stream::iter(plan.observe).map(|(name, observation)| async move {
+            let told = self.change(&name, |space, status| write(space, status, &observation)).await;
+            self.done.fetch_add(1, Ordering::Relaxed);
+            told
+        });
+        let observed: Vec<_> = observed.buffer_unordered(WRITES).collect().await;
+        outcome.failed += observed.into_iter().filter(Result::is_err).count();
+        for (name, path) in plan.missing {
+            outcome.failed += usize::from(self.ask_for(&name, &path).await.is_err());
+        }
+        let Some(harbor) = self.harbor else { return outcome };
+        for (name, path, visibility) in plan.push {
+            tracing::info!(registry = %self.registry, space = %path, ?visibility, "setting a project's visibility as recorded");
+            let told = harbor.set_visibility(&path, visibility).await;
+            outcome.changed |= told.is_ok();
+            self.say(&name, told, &mut outcome).await;
+        }
+        for (name, path, visibility) in plan.make {
+            tracing::info!(registry = %self.registry, space = %path, "making a project that was recorded");
+            let made = harbor.create(&path, visibility).await;
+            outcome.changed |= made.is_ok();
+            self.say(&name, made, &mut outcome).await;
+        }
+        outcome
+    }
+
+    /// Records spaces that nobody recorded; how many could not be.
+    async fn create(&self, found: Vec<Found>) -> usize {
+        let mut failed = 0;
+        for chunk in found.chunks(CHUNK) {
+            let now = Timestamp::now();
+            let documents =
+                chunk.iter().map(|found| (self.document(found, now), Precondition::Absent)).collect();
+            for outcome in self.store.put_all(documents).await {
+                if let Err(error) = outcome {
+                    failed += 1;
+                    tracing::warn!(registry = %self.registry, %error, "a space cannot be recorded");
+                }
+            }
+            self.done.fetch_add(chunk.len(), Ordering::Relaxed);
+        }
+        failed
+    }
+
+    fn document(&self, found: &Found, now: Timestamp) -> Document {
+        let status = SpaceStatus {
+            visibility: found.visibility,
+            observed_at: Some(now),
+            registry_id: found.id,
+            repositories: found.repositories,
+            ..SpaceStatus::default()
+        };
+        let spec = json!({"registry": self.registry, "path": found.path});
+        let document = Document::new(Kind::RegistrySpace, names::space(self.registry, &found.path), spec);
+        Document { status: serde_json::to_value(&status).unwrap_or_default(), ..document }
+    }
+
+    /// Asks for a space that was there and is not on the list: whether it is gone, or only not to be seen.
+    async fn ask_for(&self, name: &Name, path: &Name) -> Result<(), StoreError> {
+        if let Some(harbor) = self.harbor {
+            match harbor.space(path).await {
+                Ok(None) => {}
+                // It exists, or that is not known.
+                Ok(Some(_)) | Err(_) => return Ok(()),
+            }
+        }
+        let Some(document) = self.store.get(Kind::RegistrySpace, name).await? else { return Ok(()) };
+        let Record::Space(Entry::Valid(space)) = convert::record(&document) else { return Ok(()) };
+        if is_wanted(&space) {
+            tracing::warn!(registry = %self.registry, space = %path, "a bound project is gone from the registry");
+            return self.change(name, |space, status| write(space, status, &Observation::gone(space))).await;
+        }
+        tracing::info!(registry = %self.registry, space = %path, "a project is gone from the registry");
+        match self.store.delete(Kind::RegistrySpace, name, &document.version).await {
+            Err(StoreError::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says what became of an administrator's wish.
+    async fn say(&self, name: &Name, told: Result<(), Fault>, outcome: &mut Outcome) {
+        let saying = match told {
+            Ok(()) => Saying::yes("Done"),
+            Err(fault) => {
+                let message = match fault {
+                    Fault::Conflict => {
+                        "the registry has a project of this name that the account does not see".to_owned()
+                    }
+                    ref other => other.to_string(),
+                };
+                Saying::no(fault.reason(), message)
+            }
+        };
+        let said =
+            self.change(name, |_, status| conditions::set(&mut status.conditions, SYNCED, saying, 0)).await;
+        outcome.failed += usize::from(said.is_err());
+    }
+
+    /// Changes the status of a space. One that somebody else changes at the same time is left to the next pass.
+    async fn change(
+        &self,
+        name: &Name,
+        edit: impl FnOnce(&Space, &mut SpaceStatus),
+    ) -> Result<(), StoreError> {
+        let Some(document) = self.store.get(Kind::RegistrySpace, name).await? else { return Ok(()) };
+        let Record::Space(Entry::Valid(space)) = convert::record(&document) else { return Ok(()) };
+        let mut status: SpaceStatus = serde_json::from_value(document.status.clone()).unwrap_or_default();
+        edit(&space, &mut status);
+        let status: Value = serde_json::to_value(&status).unwrap_or_default();
+        if status == document.status {
+            return Ok(());
+        }
+        let at = Precondition::Version(document.version.clone());
+        match self.store.put(Document { status, ..document }, at, CredentialChange::Keep).await {
+            Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => {
+                tracing::warn!(registry = %self.registry, space = %name, %error, "a space's status cannot be written");
+                Err(error)
+            }
+        }
+    }
+}
+
+fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation) {
+    let Observation { visibility, project, suspended, missing, repositories, storage } = observation.clone();
+    if suspended && !space.suspended {
+        tracing::warn!(
+            registry = %space.registry, space = %space.path,
+            "a project was made anew under its name; its bindings are void until somebody confirms them"
+        );
+    }
+    *status = SpaceStatus {
+        visibility,
+        observed_at: Some(Timestamp::now()),
+        registry_id: project,
+        suspended,
+        missing,
+        repositories,
+        storage,
+        ..std::mem::take(status)
+    };
+    let unmet = matches!((space.visibility, visibility), (Some(declared), Some(flag)) if declared != flag);
+    let said = match (missing, suspended) {
+        (true, _) => Saying::no("Missing", "the registry has no such project any more"),
+        (_, true) => Saying::no(
+            "MadeAnew",
+            "the project was deleted and made again under its name; set spec.projectId to status.registryId to confirm \
+             the bindings for it",
+        ),
+        _ if unmet => return,
+        _ => Saying::yes("Done"),
+    };
+    let known = status.conditions.iter().any(|condition| condition.r#type == SYNCED);
+    if known || said != Saying::yes("Done") {
+        conditions::set(&mut status.conditions, SYNCED, said, 0);
+    }
+}
+
+/// How many of some spaces are public.
+pub(super) fn is_public(found: &Found) -> bool {
+    found.visibility == Some(Visibility::Public)
+}

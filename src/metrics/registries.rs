@@ -1,0 +1,76 @@
+//! What the leader tells of the registries. The label is the record's name, so there are as many as administrators wrote
+//! records.
+
+use prometheus::{IntGaugeVec, Opts, Registry};
+
+use super::add;
+
+/// The integrated registries.
+#[derive(Debug)]
+pub struct RegistryMetrics {
+    /// 1 where the last pass succeeded.
+    up: IntGaugeVec,
+    /// When a pass last succeeded, in seconds since the epoch.
+    success: IntGaugeVec,
+    /// Robot accounts in use.
+    robots: IntGaugeVec,
+    /// When the first of them expires, in seconds since the epoch.
+    expiry: IntGaugeVec,
+}
+
+impl RegistryMetrics {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge =
+            |name: &str, help: &str| add(registry, IntGaugeVec::new(Opts::new(name, help), &["registry"])?);
+        Ok(Self {
+            up: gauge(
+                "pullgate_registry_up",
+                "Whether the registry did all that was last asked of it; told by the leader.",
+            )?,
+            success: gauge(
+                "pullgate_registry_last_success_timestamp_seconds",
+                "When the registry last did all that was asked of it; told by the leader.",
+            )?,
+            robots: gauge(
+                "pullgate_robots",
+                "Robot accounts that namespaces pull with; told by the leader.",
+            )?,
+            expiry: gauge(
+                "pullgate_robot_expiry_timestamp_seconds",
+                "When the first robot account expires that namespaces pull with; told by the leader.",
+            )?,
+        })
+    }
+
+    /// Notes how a pass ended, at `now` in Unix seconds.
+    pub fn asked(&self, registry: &str, succeeded: bool, now: i64) {
+        self.up.with_label_values(&[registry]).set(succeeded.into());
+        if succeeded {
+            self.success.with_label_values(&[registry]).set(now);
+        }
+    }
+
+    /// Notes how many robot accounts there are, and when the first expires in Unix seconds.
+    pub fn robots(&self, registry: &str, count: usize, expiry: Option<i64>) {
+        self.robots.with_label_values(&[registry]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        match expiry {
+            Some(expiry) => self.expiry.with_label_values(&[registry]).set(expiry),
+            // That there was none is no fault.
+            None => drop(self.expiry.remove_label_values(&[registry])),
+        }
+    }
+
+    /// Tells nothing any more of a registry that is recorded no more.
+    pub fn forget(&self, registry: &str) {
+        for gauge in [&self.up, &self.success, &self.robots, &self.expiry] {
+            let _ = gauge.remove_label_values(&[registry]);
+        }
+    }
+
+    /// Tells nothing any more that another replica tells as leader.
+    pub fn no_longer_leading(&self) {
+        for gauge in [&self.up, &self.success, &self.robots, &self.expiry] {
+            gauge.reset();
+        }
+    }
+}
