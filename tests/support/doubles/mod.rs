@@ -1,0 +1,10 @@
+//! Registries to test against: real ones where Debian has them, and servers that behave like those it does not have.
+//!
+//! Each runs on a thread of its own, so a test may block, and ends with the test.
+
+pub mod bait;
+pub mod certificates;
+pub mod faults;
+pub mod harbor;
+pub mod journal;
+pub mod serving;
