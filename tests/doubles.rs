@@ -6,3 +6,5 @@ mod harbor_login;
 mod harbor_projects;
 mod harbor_robots;
 mod harbor_system;
+mod harbor_v2;
+mod registry;

@@ -3,8 +3,13 @@
 //! Each runs on a thread of its own, so a test may block, and ends with the test.
 
 pub mod bait;
+pub mod basic;
 pub mod certificates;
 pub mod faults;
+pub mod forwarding;
 pub mod harbor;
 pub mod journal;
+pub mod jwt;
+pub mod registry;
 pub mod serving;
+pub mod token_server;

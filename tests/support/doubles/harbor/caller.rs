@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use axum::http::{HeaderMap, header};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use axum::http::HeaderMap;
 
 use super::refusal::{Answer, Refusal};
 use super::state::{Permission, Project, Scope, State};
+use crate::support::doubles::basic::basic;
 
 /// Whoever calls. Wrong credentials make nobody a caller of their own: they are [`Caller::Anonymous`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,15 +27,6 @@ const PUBLIC: [(&str, &str); 5] = [
     ("artifact", "list"),
     ("artifact", "read"),
 ];
-
-/// The user and the password of a Basic `Authorization`.
-pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = value.split_once(' ')?;
-    let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
-    let (user, password) = decoded.split_once(':')?;
-    scheme.eq_ignore_ascii_case("basic").then(|| (user.to_owned(), password.to_owned()))
-}
 
 impl Caller {
     /// Tells who calls. After a failed login it sleeps, and until then nobody of that name logs in, not even with the

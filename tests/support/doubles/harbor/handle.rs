@@ -100,6 +100,11 @@ impl Harbor {
         self.change(project, |project| project.used = bytes);
     }
 
+    /// Whether a project's vulnerability policy keeps its images back.
+    pub fn set_blocked(&self, project: &str, blocked: bool) {
+        self.change(project, |project| project.blocked = blocked);
+    }
+
     /// All robots, by id.
     pub fn robots(&self) -> Vec<Robot> {
         self.state().robots.values().cloned().collect()

@@ -12,6 +12,8 @@ mod refusal;
 mod robots;
 mod state;
 mod system;
+mod tokens;
+mod v2;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,6 +48,8 @@ pub struct Options {
     /// What Harbor takes to be its own address, in the realm of its tokens too; its real one where absent.
     pub external_url: Option<String>,
     pub robot_prefix: String,
+    /// The open registry behind `/v2`, `127.0.0.1:PORT`. Without one there are no images.
+    pub registry: Option<String>,
     /// Whether projects have quotas.
     pub quotas: bool,
     /// Otherwise any user may create projects, as it is after an installation.
@@ -64,6 +68,7 @@ impl Default for Options {
             admin_password: "Harbor12345".to_owned(),
             external_url: None,
             robot_prefix: "robot$".to_owned(),
+            registry: None,
             quotas: true,
             only_admins_create_projects: false,
             zero_registry_id: false,
@@ -87,6 +92,8 @@ fn router(state: Held) -> Router {
         .merge(system::routes());
     Router::new()
         .nest(API, api)
+        .merge(tokens::routes())
+        .merge(v2::routes())
         .fallback(async || Refusal::not_found("path"))
         .layer(from_fn_with_state(Arc::clone(&state), gate))
         .with_state(state)

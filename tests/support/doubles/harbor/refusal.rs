@@ -1,6 +1,6 @@
 //! How Harbor says no: `{"errors":[{"code","message"}]}` (goharbor/harbor, src/lib/http/error.go).
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -48,6 +48,10 @@ impl Refusal {
     pub fn precondition(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION", message)
     }
+    /// The project's policy keeps an image back (src/server/middleware/vulnerable).
+    pub fn policy(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "PROJECTPOLICYVIOLATION", message)
+    }
     pub fn media_type() -> Self {
         let message = "unsupported media type requested, only [application/json] are available";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
@@ -56,6 +60,16 @@ impl Refusal {
     pub fn parameter(message: impl std::fmt::Display) -> Self {
         let message = format!("validation failure list:\n{message}");
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "UNPROCESSABLE_ENTITY", message)
+    }
+    /// What Harbor's own bugs look like from outside.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "internal server error")
+    }
+    /// The same with a challenge, which may be empty.
+    pub fn challenged(self, challenge: &str) -> Response {
+        let mut response = self.into_response();
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_str(challenge).unwrap());
+        response
     }
 }
 

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Options;
+use crate::support::doubles::forwarding::Forward;
+use crate::support::doubles::jwt::Signer;
 
 /// A project. Its visibility is a text in its metadata, as Harbor keeps it.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub struct Project {
     pub used: i64,
     /// Bytes, -1 without a limit.
     pub hard: i64,
+    /// Its vulnerability policy keeps every image back.
+    pub blocked: bool,
     pub created: Timestamp,
 }
 
@@ -103,6 +107,10 @@ pub struct State {
     pub read_only: bool,
     /// The error of each component that has one.
     pub ill: BTreeMap<String, String>,
+    /// Of the tokens for `/v2`.
+    pub signer: Signer,
+    /// Where the images are.
+    pub registry: Option<Forward>,
     ids: i64,
 }
 
@@ -115,6 +123,7 @@ impl State {
             sysadmin_by_group: false,
             admin_of: BTreeSet::new(),
         };
+        let registry = options.registry.as_deref().map(Forward::to);
         Self {
             options,
             external_url,
@@ -124,6 +133,8 @@ impl State {
             failures: HashMap::new(),
             read_only: false,
             ill: BTreeMap::new(),
+            signer: Signer::new(),
+            registry,
             ids: 1,
         }
     }
@@ -145,6 +156,7 @@ impl State {
             repositories: BTreeSet::new(),
             used: 0,
             hard: -1,
+            blocked: false,
             created: Timestamp::now(),
         };
         self.projects.insert(id, project);
