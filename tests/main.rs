@@ -17,6 +17,7 @@ mod decisions;
 mod demo;
 mod deploy;
 mod domain_purity;
+mod doubles;
 mod https;
 mod image_cli;
 mod image_references;

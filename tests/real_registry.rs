@@ -1,92 +1,14 @@
 //! A real registry with a password: the pull secret that pullgate computes pulls from it, and nothing else does.
 
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::api::sha256;
+use crate::support::doubles::registry::{Access, Registry, pull, push};
 use crate::support::server::Server;
-
-struct Registry {
-    process: Child,
-    host: String,
-}
-
-impl Registry {
-    /// Debian's docker-registry with one user, `pusher` with the password `s3cret:with-colon`.
-    fn start(directory: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let host = format!("127.0.0.1:{port}");
-        let hashed = Command::new("htpasswd").args(["-Bbn", "pusher", "s3cret:with-colon"]).output().unwrap();
-        let users = directory.join("htpasswd");
-        std::fs::write(&users, hashed.stdout).unwrap();
-        let config = json!({
-            "version": 0.1,
-            "storage": {"filesystem": {"rootdirectory": directory.join("images")}},
-            "http": {"addr": host},
-            "auth": {"htpasswd": {"realm": "test", "path": users}},
-        });
-        let file = directory.join("registry.yml");
-        std::fs::write(&file, config.to_string()).unwrap();
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is missing; tests/run installs it");
-        let start = Instant::now();
-        while std::net::TcpStream::connect(&host).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(10), "the registry does not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Self { process, host }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The smallest image: one empty layer.
-fn image(directory: &Path) -> String {
-    let blobs = directory.join("image/blobs/sha256");
-    std::fs::create_dir_all(&blobs).unwrap();
-    let store = |media_type: &str, content: &str| {
-        let digest = sha256(content);
-        std::fs::write(blobs.join(&digest), content).unwrap();
-        json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": content.len()})
-    };
-    let layer = "\0".repeat(1024);
-    let config = json!({"architecture": "amd64", "os": "linux",
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]}});
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": store("application/vnd.oci.image.config.v1+json", &config.to_string()),
-        "layers": [store("application/vnd.oci.image.layer.v1.tar", &layer)],
-    });
-    let index = json!({"schemaVersion": 2,
-        "manifests": [store("application/vnd.oci.image.manifest.v1+json", &manifest.to_string())]});
-    std::fs::write(directory.join("image/index.json"), index.to_string()).unwrap();
-    std::fs::write(directory.join("image/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    format!("oci:{}", directory.join("image").display())
-}
-
-fn skopeo(arguments: &[&str]) -> bool {
-    let output =
-        Command::new("skopeo").args(arguments).output().expect("skopeo is missing; tests/run installs it");
-    output.status.success()
-}
 
 /// The credential that the kubelet's keyring finds for an image: `https://` assumed, a leading `/v1/` or `/v2/` of
 /// the path cut, then a byte-prefix match (pkg/credentialprovider/keyring.go).
@@ -108,20 +30,17 @@ fn manifest(kind: &str, name: &str, spec: &Value) -> Value {
 #[tokio::test]
 async fn the_computed_pull_secret_pulls_and_an_unbound_namespace_has_none() {
     let directory = tempfile::tempdir().unwrap();
-    let registry = Registry::start(directory.path());
-    let target = format!("{}/team-a/app:1", registry.host);
-    let remote = format!("docker://{target}");
-    let source = image(directory.path());
-    let push =
-        ["copy", "--dest-tls-verify=false", "--dest-creds", "pusher:s3cret:with-colon", &source, &remote];
-    assert!(skopeo(&push), "the image could not be pushed");
+    let registry = Registry::start(&Access::Password("pusher", "s3cret:with-colon"));
+    assert!(
+        push(&registry.host, "team-a/app", "1", Some("pusher:s3cret:with-colon")),
+        "the image could not be pushed"
+    );
 
     let server = Server::start(directory.path()).await;
-    let url = format!("http://{}", registry.host);
     let mut corp = manifest(
         "Registry",
         "corp",
-        &json!({"type": "Harbor", "url": url, "pullCredentials": "Integration"}),
+        &json!({"type": "Harbor", "url": registry.url(), "pullCredentials": "Integration"}),
     );
     corp["credential"] = json!({"username": "pusher", "password": "s3cret:with-colon"});
     let bound = json!({"registry": "corp", "path": "team-a", "visibility": "Private", "workspaces": ["a"]});
@@ -147,12 +66,8 @@ async fn the_computed_pull_secret_pulls_and_an_unbound_namespace_has_none() {
     let config = secret("a-prod").await;
     let credential =
         keyring(&config, &format!("{}/team-a/app", registry.host)).expect("no credential for the image");
-    let to = format!("dir:{}", directory.path().join("pulled").display());
-    assert!(
-        !skopeo(&["copy", "--src-tls-verify=false", "--src-no-creds", &remote, &to]),
-        "pulled without a password"
-    );
-    assert!(skopeo(&["copy", "--src-tls-verify=false", "--src-creds", &credential, &remote, &to]));
+    assert!(!pull(&registry.host, "team-a/app", "1", None), "pulled without a password");
+    assert!(pull(&registry.host, "team-a/app", "1", Some(&credential)));
     assert_eq!(keyring(&config, &format!("{}/team-a-evil/app", registry.host)), None, "a neighbour's space");
 
     for namespace in ["b-prod", "nobodys"] {

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod doubles;
 pub mod https_client;
 pub mod memory_store;
 pub mod records;

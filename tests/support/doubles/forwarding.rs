@@ -1,0 +1,58 @@
+//! Hands requests on to a real registry.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, Response, header};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+
+use super::certificates::Authority;
+use crate::support::https_client::trusting;
+
+/// The way to one registry without TLS.
+#[derive(Clone)]
+pub struct Forward {
+    client: Client,
+    registry: String,
+}
+
+impl Forward {
+    /// To `127.0.0.1:PORT`.
+    pub fn to(registry: &str) -> Self {
+        let client = Client::builder()
+            .tls_backend_preconfigured(trusting(&Authority::new().pem, b"http/1.1"))
+            .redirect(Policy::none())
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self { client, registry: registry.to_owned() }
+    }
+
+    /// The registry's answer to somebody whose credential it does not get to see.
+    pub async fn send(&self, mut request: Request) -> Response<Body> {
+        request.headers_mut().remove(header::AUTHORIZATION);
+        self.send_as_is(request).await
+    }
+
+    /// The registry's answer. It is told the name that the client knows, for the addresses of its uploads.
+    pub async fn send_as_is(&self, request: Request) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let url = format!("http://{}{}", self.registry, parts.uri.path_and_query().unwrap());
+        for_one_connection(&mut parts.headers);
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let request = self.client.request(parts.method, url).headers(parts.headers).body(body);
+        let answer = request.send().await.unwrap();
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = answer.headers().clone();
+        for_one_connection(response.headers_mut());
+        *response.body_mut() = Body::from(answer.bytes().await.unwrap());
+        response
+    }
+}
+
+/// Takes away what holds for one connection alone (RFC 9110, 7.6.1).
+fn for_one_connection(headers: &mut HeaderMap) {
+    headers.remove(header::CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
+}

@@ -1,0 +1,233 @@
+//! `/projects` (goharbor/harbor, src/server/v2.0/handler/project.go).
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State as Of};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Held;
+use super::caller::{Caller, require_known};
+use super::payload::{is_name, payload};
+use super::query::Query;
+use super::refusal::{Answer, Refusal};
+use super::state::{Project, State};
+
+/// The metadata that Harbor knows; other members are dropped without a word.
+const KNOWN: [&str; 7] = [
+    "public",
+    "enable_content_trust",
+    "prevent_vul",
+    "severity",
+    "auto_scan",
+    "reuse_sys_cve_allowlist",
+    "retention_id",
+];
+
+/// A body of `POST` and `PUT`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ProjectReq {
+    project_name: String,
+    metadata: Option<BTreeMap<String, Option<String>>>,
+    public: Option<bool>,
+    storage_limit: Option<i64>,
+    registry_id: Option<i64>,
+}
+
+impl ProjectReq {
+    fn metadata(&self) -> impl Iterator<Item = (String, String)> {
+        let given = self.metadata.iter().flatten();
+        given
+            .filter(|(name, _)| KNOWN.contains(&name.as_str()))
+            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+    }
+}
+
+pub fn routes() -> Router<Held> {
+    Router::new()
+        .route("/projects", post(create).get(list).head(exists))
+        .route("/projects/{project}", get(one).put(update).delete(delete))
+        .route("/projects/{project}/summary", get(summary))
+}
+
+impl State {
+    /// The project that a path names. A name of digits alone is an id, unless the header says otherwise, which it can
+    /// from 2.2 on (src/server/v2.0/handler/util.go, `parseProjectNameOrID`).
+    fn project_of(&self, headers: &HeaderMap, name_or_id: &str) -> Option<&Project> {
+        let is_name = self.is_at_least(2, 2)
+            && headers.get("x-is-resource-name").is_some_and(|value| value.as_bytes() == b"true");
+        match name_or_id.parse() {
+            Ok(id) if !is_name => self.projects.get(&id),
+            _ => self.project_named(name_or_id),
+        }
+    }
+
+    /// The projects that a caller is shown: all to system administrators; to others the public ones, their own, and
+    /// those that a robot has permissions in.
+    fn is_listed(&self, caller: &Caller, project: &Project) -> bool {
+        project.is_public()
+            || self.is_sysadmin(caller)
+            || self.is_admin_of(caller, project)
+            || matches!(caller, Caller::Robot(id) if self.robots.get(id).is_some_and(|robot| {
+                robot.permissions.iter().any(|permission| permission.covers(project.id))
+            }))
+    }
+
+    fn project_json(&self, caller: &Caller, project: &Project) -> Value {
+        let roles = if self.is_admin_of(caller, project) { vec![1] } else { Vec::new() };
+        let mut shown = json!({
+            "project_id": project.id, "name": project.name, "owner_id": 1, "owner_name": "admin",
+            "creation_time": project.created.to_string(), "update_time": project.created.to_string(),
+            "repo_count": project.repositories.len(), "metadata": project.metadata,
+            "current_user_role_id": roles.first().unwrap_or(&0), "current_user_role_ids": roles,
+            "cve_allowlist": {"id": 0, "items": [], "project_id": project.id},
+        });
+        if project.registry_id > 0 {
+            shown["registry_id"] = json!(project.registry_id);
+        } else if self.options.zero_registry_id {
+            shown["registry_id"] = json!(0);
+        }
+        shown
+    }
+}
+
+async fn list(
+    Of(state): Of<Held>,
+    Extension(caller): Extension<Caller>,
+    Extension(uri): Extension<Uri>,
+) -> Answer {
+    let query = Query::of(&uri)?;
+    let (name, public) = (query.get("name").map(str::to_lowercase), query.boolean("public")?);
+    query.boolean("with_detail")?;
+    let state = state.lock().unwrap();
+    let mut shown: Vec<_> = state
+        .projects
+        .values()
+        .filter(|project| state.is_listed(&caller, project))
+        .filter(|project| name.as_ref().is_none_or(|name| project.name.contains(name)))
+        .filter(|project| public.is_none_or(|public| project.is_public() == public))
+        .filter(|project| query.lets("name", &project.name))
+        .filter(|project| query.lets("public", &project.is_public().to_string()))
+        .collect();
+    shown.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(query.answer(shown.iter().map(|project| state.project_json(&caller, project)).collect()))
+}
+
+async fn exists(
+    Of(state): Of<Held>,
+    Extension(caller): Extension<Caller>,
+    Extension(uri): Extension<Uri>,
+) -> Answer<StatusCode> {
+    let query = Query::of(&uri)?;
+    let name =
+        query.get("project_name").ok_or_else(|| Refusal::parameter("project_name in query is required"))?;
+    let state = state.lock().unwrap();
+    state.require_project(&caller, state.project_named(name), "project", "read")?;
+    Ok(StatusCode::OK)
+}
+
+async fn create(
+    Of(state): Of<Held>,
+    Extension(caller): Extension<Caller>,
+    Extension(uri): Extension<Uri>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let wanted: ProjectReq = payload(&headers, &body)?;
+    if wanted.project_name.len() > 255 {
+        return Err(Refusal::parameter("project.project_name in body should be at most 255 chars long"));
+    }
+    require_known(&caller)?;
+    let mut state = state.lock().unwrap();
+    let by_anybody = !state.options.only_admins_create_projects;
+    if !(state.is_sysadmin(&caller) || (by_anybody && matches!(caller, Caller::User(_)))) {
+        state.require_system(&caller, "project", "create")?;
+    }
+    let mut metadata: BTreeMap<_, _> = wanted.metadata().collect();
+    metadata.entry("public".to_owned()).or_insert_with(|| wanted.public.unwrap_or(false).to_string());
+    if !["true", "false"].contains(&metadata["public"].as_str()) {
+        return Err(Refusal::bad_request("metadata.public should only be 'true' or 'false'"));
+    }
+    if wanted.registry_id.is_some_and(|id| id <= 0) {
+        return Err(Refusal::bad_request("invalid value of registry_id, it should be geater than 0"));
+    }
+    if !is_name(&wanted.project_name) {
+        return Err(Refusal::bad_request("project name is not in lower case or contains illegal characters"));
+    }
+    if state.project_named(&wanted.project_name).is_some() {
+        return Err(Refusal::conflict(format!("The project named {}", wanted.project_name)));
+    }
+    let id = state.add_project(&wanted.project_name, false);
+    let project = state.projects.get_mut(&id).unwrap();
+    project.metadata = metadata;
+    project.registry_id = wanted.registry_id.unwrap_or(0);
+    project.hard = wanted.storage_limit.filter(|limit| *limit != 0).unwrap_or(-1);
+    if let Caller::User(name) = &caller {
+        state.users.get_mut(name).unwrap().admin_of.insert(id);
+    }
+    Ok((StatusCode::CREATED, [(header::LOCATION, format!("{}/{id}", uri.path()))]).into_response())
+}
+
+async fn one(
+    Of(state): Of<Held>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let state = state.lock().unwrap();
+    let project = state.require_project(&caller, state.project_of(&headers, &name), "project", "read")?;
+    Ok(Json(state.project_json(&caller, &project)).into_response())
+}
+
+async fn update(
+    Of(state): Of<Held>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<StatusCode> {
+    let wanted: ProjectReq = payload(&headers, &body)?;
+    let mut state = state.lock().unwrap();
+    let id = state.require_project(&caller, state.project_of(&headers, &name), "project", "update")?.id;
+    // What is not named stays as it is.
+    state.projects.get_mut(&id).unwrap().metadata.extend(wanted.metadata());
+    Ok(StatusCode::OK)
+}
+
+async fn delete(
+    Of(state): Of<Held>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer<StatusCode> {
+    let mut state = state.lock().unwrap();
+    let project = state.require_project(&caller, state.project_of(&headers, &name), "project", "delete")?;
+    if !project.repositories.is_empty() {
+        let message = "the project contains repositories, can not be deleted";
+        return Err(Refusal::precondition(message));
+    }
+    state.remove_project(project.id);
+    Ok(StatusCode::OK)
+}
+
+async fn summary(
+    Of(state): Of<Held>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let state = state.lock().unwrap();
+    let project = state.require_project(&caller, state.project_of(&headers, &name), "project", "read")?;
+    let quota = if state.options.quotas && state.may(&caller, &project, "quota", "read") {
+        json!({"hard": {"storage": project.hard}, "used": {"storage": project.used}})
+    } else {
+        Value::Null
+    };
+    Ok(Json(json!({"repo_count": project.repositories.len(), "quota": quota})).into_response())
+}

@@ -1,0 +1,134 @@
+//! What tells of the whole Harbor: health, version, totals, quotas and who is logged in.
+
+use axum::extract::State as Of;
+use axum::http::Uri;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Held;
+use super::caller::{Caller, require_known};
+use super::query::Query;
+use super::refusal::{Answer, Refusal};
+use super::state::Project;
+
+/// In the order of `GET /health` (src/controller/health).
+const COMPONENTS: [&str; 7] =
+    ["core", "database", "jobservice", "portal", "redis", "registry", "registryctl"];
+
+pub fn routes() -> Router<Held> {
+    Router::new()
+        .route("/ping", get(async || "Pong"))
+        .route("/health", get(health))
+        .route("/systeminfo", get(info))
+        .route("/systeminfo/volumes", get(volumes))
+        .route("/statistics", get(statistics))
+        .route("/quotas", get(quotas))
+        .route("/users/current", get(current_user))
+}
+
+/// 200 whatever the health is.
+async fn health(Of(state): Of<Held>) -> Json<Value> {
+    let state = state.lock().unwrap();
+    let components: Vec<_> = COMPONENTS
+        .iter()
+        .map(|name| match state.ill.get(*name) {
+            Some(error) => json!({"name": name, "status": "unhealthy", "error": error}),
+            None => json!({"name": name, "status": "healthy"}),
+        })
+        .collect();
+    let status = if state.ill.is_empty() { "healthy" } else { "unhealthy" };
+    Json(json!({"status": status, "components": components}))
+}
+
+/// The version is a tag and a commit, and not for everybody.
+async fn info(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -> Json<Value> {
+    let state = state.lock().unwrap();
+    let mut shown = json!({"auth_mode": "db_auth", "self_registration": false, "banner_message": ""});
+    if caller != Caller::Anonymous {
+        shown["harbor_version"] = json!(format!("v{}-5a6c4bd8", state.options.version));
+        shown["external_url"] = json!(state.external_url);
+        shown["registry_url"] = json!(state.external_url.split("://").last());
+        shown["read_only"] = json!(state.read_only);
+        shown["project_creation_restriction"] =
+            json!(if state.options.only_admins_create_projects { "adminonly" } else { "everyone" });
+        shown["has_ca_root"] = json!(false);
+        shown["current_time"] = json!(Timestamp::now().to_string());
+    }
+    Json(shown)
+}
+
+async fn volumes(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -> Answer<Json<Value>> {
+    let state = state.lock().unwrap();
+    state.require_system(&caller, "system-volumes", "read")?;
+    Ok(Json(json!({"storage": [{"total": 1_000_000_000_000_u64, "free": 400_000_000_000_u64}]})))
+}
+
+/// Only system administrators are told the totals; others get zeros for them (src/server/v2.0/handler/statistic.go).
+async fn statistics(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -> Answer<Json<Value>> {
+    require_known(&caller)?;
+    let state = state.lock().unwrap();
+    let repositories = |of: &dyn Fn(&Project) -> bool| {
+        let counted: Vec<_> = state.projects.values().filter(|project| of(project)).collect();
+        (counted.len(), counted.iter().map(|project| project.repositories.len()).sum::<usize>())
+    };
+    let sysadmin = state.is_sysadmin(&caller);
+    let (public, public_repositories) = repositories(&Project::is_public);
+    let (private, private_repositories) =
+        repositories(&|project| !project.is_public() && (sysadmin || state.is_admin_of(&caller, project)));
+    let total = |count: usize| if sysadmin { count } else { 0 };
+    let mut shown = json!({
+        "public_project_count": public, "public_repo_count": public_repositories,
+        "private_project_count": private, "private_repo_count": private_repositories,
+        "total_project_count": total(public + private),
+        "total_repo_count": total(public_repositories + private_repositories),
+    });
+    if state.is_at_least(2, 3) {
+        let used: i64 = state.projects.values().map(|project| project.used).sum();
+        shown["total_storage_consumption"] = json!(if sysadmin { used } else { 0 });
+    }
+    Ok(Json(shown))
+}
+
+async fn quotas(
+    Of(state): Of<Held>,
+    Extension(caller): Extension<Caller>,
+    Extension(uri): Extension<Uri>,
+) -> Answer<Response> {
+    let state = state.lock().unwrap();
+    state.require_system(&caller, "quota", "list")?;
+    let query = Query::of(&uri)?;
+    let of_projects = query.get("reference").is_none_or(|reference| reference == "project");
+    let one = query.get("reference_id");
+    let shown = state
+        .projects
+        .values()
+        .filter(|_| of_projects && state.options.quotas)
+        .filter(|project| one.is_none_or(|id| id == project.id.to_string()))
+        .map(|project| {
+            json!({
+                "id": project.id, "ref": {"id": project.id, "name": project.name, "owner_name": "admin"},
+                "hard": {"storage": project.hard}, "used": {"storage": project.used},
+            })
+        })
+        .collect();
+    Ok(query.answer(shown))
+}
+
+/// A robot is known and yet nobody here.
+async fn current_user(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -> Answer {
+    require_known(&caller)?;
+    let state = state.lock().unwrap();
+    let Caller::User(name) = &caller else {
+        return Err(Refusal::precondition("get current user not available for security context: robot"));
+    };
+    let user = &state.users[name];
+    Ok(Json(json!({
+        "user_id": user.id, "username": name, "realname": name, "email": format!("{name}@example.com"),
+        "sysadmin_flag": user.sysadmin, "admin_role_in_auth": user.sysadmin_by_group,
+        "creation_time": "2024-01-01T00:00:00.000Z", "update_time": "2024-01-01T00:00:00.000Z",
+    }))
+    .into_response())
+}
