@@ -56,3 +56,10 @@ fn for_one_connection(headers: &mut HeaderMap) {
     headers.remove(header::CONNECTION);
     headers.remove(header::TRANSFER_ENCODING);
 }
+
+/// The repository of a path below `/v2/`, and what in it.
+pub fn parts(path: &str) -> Option<(&str, &str)> {
+    let path = path.strip_prefix("/v2/")?;
+    let at = ["/manifests/", "/blobs/", "/tags/list"].iter().filter_map(|part| path.rfind(part)).max()?;
+    Some((&path[..at], &path[at + 1..]))
+}

@@ -16,6 +16,7 @@ use super::refusal::Refusal;
 use super::state::State;
 use super::tokens::SERVICE;
 use crate::support::doubles::basic::credential;
+use crate::support::doubles::forwarding::parts;
 
 pub fn routes() -> Router<Held> {
     Router::new().route("/v2/", any(serve)).route("/v2/{*path}", any(serve))
@@ -58,13 +59,6 @@ impl Visitor {
                 .is_some_and(|actions| actions.iter().any(|allowed| allowed == action || allowed == "*")),
         }
     }
-}
-
-/// The repository of a path below `/v2/`, and what in it.
-fn parts(path: &str) -> Option<(&str, &str)> {
-    let path = path.strip_prefix("/v2/")?;
-    let at = ["/manifests/", "/blobs/", "/tags/list"].iter().filter_map(|part| path.rfind(part)).max()?;
-    Some((&path[..at], &path[at + 1..]))
 }
 
 async fn serve(Of(held): Of<Held>, Extension(caller): Extension<Caller>, mut request: Request) -> Response {
