@@ -1,7 +1,7 @@
 //! `/v2` in front of a real registry, by the path: `host/KEY/image`.
 
 use axum::extract::{Request, State as Of};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::refusal::Refusal;
 use super::who::SUBJECT;
 use super::{Held, State};
-use crate::support::doubles::forwarding::parts;
+use crate::support::doubles::forwarding::{over_tls, parts};
 
 /// Seconds that a token of docker's lasts.
 const LIFE: i64 = 3600;
@@ -42,8 +42,7 @@ async fn serve(Of(held): Of<Held>, mut request: Request) -> Response {
         }
     };
     if held.lock().unwrap().options.tls.is_some() {
-        // For the addresses that the registry behind tells.
-        request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
+        over_tls(&mut request);
     }
     if request.uri().path() == "/v2/" {
         return Json(json!({})).into_response();
