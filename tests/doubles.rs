@@ -1,5 +1,6 @@
 //! The doubles do what the servers that they stand for do.
 
+mod artifactory;
 mod asking;
 mod faults;
 mod harbor_login;

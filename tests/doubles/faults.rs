@@ -11,7 +11,7 @@ use crate::support::doubles::bait::Bait;
 use crate::support::doubles::certificates::Leaf;
 use crate::support::doubles::faults::Fault;
 use crate::support::doubles::harbor::{Harbor, Options};
-use crate::support::doubles::serving::refused_port;
+use crate::support::doubles::serving::Refusing;
 
 const HEALTH: &str = "/api/v2.0/health";
 const PROJECTS: &str = "/api/v2.0/projects";
@@ -47,12 +47,12 @@ async fn they_are_for_some_calls_for_some_paths_or_for_all() {
 #[tokio::test]
 async fn latency_is_seen_by_every_call_and_by_the_journal() {
     let harbor = harbor();
-    harbor.faults.on(HEALTH, Fault::Latency(Duration::from_millis(100)));
+    harbor.faults.on(HEALTH, Fault::Latency(Duration::from_millis(300)));
     harbor.faults.next(1, Fault::Status(500));
     let start = Instant::now();
     get(&harbor, ADMIN, HEALTH).await.is(500);
     join_all((0..4).map(|_| get(&harbor, ADMIN, HEALTH))).await;
-    assert!(start.elapsed() >= Duration::from_millis(200));
+    assert!(start.elapsed() >= Duration::from_millis(600));
     assert_eq!(harbor.journal.most_in_flight(), 4);
     harbor.journal.clear();
     assert_eq!((harbor.journal.most_in_flight(), harbor.journal.requests().len()), (0, 0));
@@ -118,7 +118,8 @@ async fn a_connection_may_end_speak_no_http_or_not_come_about() {
     harbor.resume();
     get(&harbor, ADMIN, HEALTH).await.is(200);
     assert_eq!(get(&harbor, ADMIN, PROJECTS).await.names(), ["team-a"]);
-    let refused = client(&harbor).get(format!("http://{}/", refused_port())).send().await;
+    let refusing = Refusing::start();
+    let refused = client(&harbor).get(format!("http://{}/", refusing.host())).send().await;
     assert!(refused.unwrap_err().is_connect());
 }
 

@@ -55,7 +55,7 @@ async fn a_failed_login_takes_a_second_and_a_half_and_locks_out_the_right_passwo
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     get(&harbor, &format!("robot$reader:{}", robot["secret"].as_str().unwrap()), ME).await.is(412);
-    assert!(start.elapsed() < Duration::from_millis(1400));
+    assert!(!wrong.is_finished());
     wrong.await.unwrap().unwrap().is(401);
     wrong_robot.await.unwrap().unwrap().is(401);
     assert!(start.elapsed() >= Duration::from_millis(1500));

@@ -3,6 +3,9 @@
 use serde_json::json;
 
 use super::asking::{ADMIN, NOBODY, Told, get, told};
+use crate::support::doubles::certificates::Leaf;
+use crate::support::doubles::faults::Fault;
+use crate::support::doubles::forwarding::Front;
 use crate::support::doubles::registry::{Access, Registry, pull, push};
 use crate::support::doubles::token_server::{Asked, Telling, TokenServer};
 
@@ -89,4 +92,17 @@ async fn a_token_is_told_in_several_ways_and_may_hold_nothing() {
     tokens.set_life(-90);
     let ended = ask(&tokens, "bob:s3cret", "repository:team-a/app:pull").await.is(200).json();
     with_token(&tokens, &registry, ended["access_token"].as_str().unwrap(), "/v2/").await.is(401);
+}
+
+#[tokio::test]
+async fn a_real_registry_gets_tls_a_journal_and_faults_by_one_in_front() {
+    let registry = Registry::start(&Access::Password("bob", "s3cret"));
+    let front = Front::start(Some(Leaf::Good), &registry.host);
+    assert!(push(&front.host(), "team-a/app", "1", Some("bob:s3cret")));
+    assert!(pull(&registry.host, "team-a/app", "1", Some("bob:s3cret")));
+    get(&front, "bob:s3cret", "/v2/_catalog").await.is(200);
+    get(&front, NOBODY, "/v2/_catalog").await.is(401);
+    assert_eq!(front.journal.calls("/v2/_catalog"), 2);
+    front.faults.on("/v2/", Fault::TooManyFor(1));
+    get(&front, "bob:s3cret", "/v2/_catalog").await.refuses(429, "TOOMANYREQUESTS");
 }

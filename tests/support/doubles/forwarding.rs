@@ -1,13 +1,47 @@
 //! Hands requests on to a real registry.
 
+use std::ops::Deref;
+
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Response, header};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
-use super::certificates::Authority;
+use super::certificates::{Authority, Leaf};
+use super::serving::Served;
 use crate::support::https_client::trusting;
+
+/// A server in front of a real registry, with TLS where a certificate is wanted: the registry itself has no journal and
+/// no faults.
+pub struct Front(Served);
+
+impl Deref for Front {
+    type Target = Served;
+    fn deref(&self) -> &Served {
+        &self.0
+    }
+}
+
+impl Front {
+    /// Of the registry at `127.0.0.1:PORT`.
+    pub fn start(leaf: Option<Leaf>, registry: &str) -> Self {
+        let registry = Forward::to(registry);
+        let pass = async move |mut request: Request| {
+            if leaf.is_some() {
+                over_tls(&mut request);
+            }
+            registry.send_as_is(request).await
+        };
+        Self(Served::start(leaf, |_| Router::new().fallback(pass)))
+    }
+}
+
+/// Has the registry behind tell addresses with TLS.
+pub fn over_tls(request: &mut Request) {
+    request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
+}
 
 /// The way to one registry without TLS.
 #[derive(Clone)]
@@ -55,4 +89,11 @@ impl Forward {
 fn for_one_connection(headers: &mut HeaderMap) {
     headers.remove(header::CONNECTION);
     headers.remove(header::TRANSFER_ENCODING);
+}
+
+/// The repository of a path below `/v2/`, and what in it.
+pub fn parts(path: &str) -> Option<(&str, &str)> {
+    let path = path.strip_prefix("/v2/")?;
+    let at = ["/manifests/", "/blobs/", "/tags/list"].iter().filter_map(|part| path.rfind(part)).max()?;
+    Some((&path[..at], &path[at + 1..]))
 }

@@ -2,6 +2,7 @@
 //!
 //! Each runs on a thread of its own, so a test may block, and ends with the test.
 
+pub mod artifactory;
 pub mod bait;
 pub mod basic;
 pub mod certificates;

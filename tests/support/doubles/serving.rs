@@ -18,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -112,9 +112,19 @@ impl Drop for Served {
     }
 }
 
-/// An address where nobody listens.
-pub fn refused_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+/// A port where nobody listens, and nobody else can while this lives.
+pub struct Refusing(TcpSocket);
+
+impl Refusing {
+    pub fn start() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self(socket)
+    }
+
+    pub fn host(&self) -> String {
+        self.0.local_addr().unwrap().to_string()
+    }
 }
 
 fn listen(listener: TcpListener, inside: Arc<Inside>) -> Listening {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::body::Body;
 use axum::extract::{Request, State as Of};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
@@ -16,6 +16,7 @@ use super::refusal::Refusal;
 use super::state::State;
 use super::tokens::SERVICE;
 use crate::support::doubles::basic::credential;
+use crate::support::doubles::forwarding::{over_tls, parts};
 
 pub fn routes() -> Router<Held> {
     Router::new().route("/v2/", any(serve)).route("/v2/{*path}", any(serve))
@@ -60,13 +61,6 @@ impl Visitor {
     }
 }
 
-/// The repository of a path below `/v2/`, and what in it.
-fn parts(path: &str) -> Option<(&str, &str)> {
-    let path = path.strip_prefix("/v2/")?;
-    let at = ["/manifests/", "/blobs/", "/tags/list"].iter().filter_map(|part| path.rfind(part)).max()?;
-    Some((&path[..at], &path[at + 1..]))
-}
-
 async fn serve(Of(held): Of<Held>, Extension(caller): Extension<Caller>, mut request: Request) -> Response {
     let registry = {
         let state = held.lock().unwrap();
@@ -81,8 +75,7 @@ async fn serve(Of(held): Of<Held>, Extension(caller): Extension<Caller>, mut req
         return ([(header::CONTENT_TYPE, "application/json")], "{}").into_response();
     }
     if held.lock().unwrap().options.tls.is_some() {
-        // For the addresses that the registry behind tells.
-        request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
+        over_tls(&mut request);
     }
     let answer = match registry {
         Some(registry) => registry.send(request).await,
