@@ -25,6 +25,8 @@ use crate::controllers::registries::Registries;
 use crate::health;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
+use crate::registry::clients::Clients as RegistryClients;
+use crate::registry::metadata::Metadata;
 use crate::runtime::{Readiness, Runtime, Stopping};
 use crate::store::RecordStore;
 use crate::store::counted::Counted;
@@ -67,6 +69,8 @@ impl App {
         let known = home.as_ref().map(|home| home.client.clone());
         let (authority, tokens) = authority(config.callers, directory, known).await?;
         let store: Arc<dyn RecordStore> = Arc::new(Counted::new(store, metrics.clone()));
+        let registry_clients = Arc::new(RegistryClients::new(store.clone(), config.allowed_ranges.into()));
+        let metadata = Arc::new(Metadata::new(registry_clients.clone()));
         let bind = |address, setting: &'static str| Listener::bind(address).context(setting);
         let webhook_listener = bind(config.webhook, "--webhook-addr")?;
         let api_listener = bind(config.api, "--api-addr")?;
@@ -97,13 +101,13 @@ impl App {
             let elector = Elector::new(client.clone(), &namespace, LEASE, &identity);
             let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
             let settings = config.registries.unwrap_or_default();
-            let registries = Registries { store, published, metrics, settings };
+            let registries = Registries { store, published, metrics, clients: registry_clients, settings };
             let leading = Leading { client, namespace, registries, shared };
             let elect = |stopping: Stopping| elector.lead(stopping.wait(), move || leading.clone().lead());
             runtime.supervise_to_the_end("the leader's election", elect);
         } else if let Some(settings) = config.registries {
             let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
-            let registries = Registries { store, published, metrics, settings };
+            let registries = Registries { store, published, metrics, clients: registry_clients, settings };
             runtime.supervise("the work with registries", async move { match registries.keep().await {} });
         }
         runtime.supervise("the certificate's expiry", note_expiry(certificate.clone(), metrics.clone()));
@@ -114,7 +118,7 @@ impl App {
         let admission = Admission::new(published.snapshot.clone(), metrics.clone());
         let guard = guard::router(Guard::new(admission.clone(), published.records.clone()));
         let webhooks = handlers::router(admission).merge(guard);
-        let state = ApiState::new(store.clone(), published.records, published.snapshot, authority);
+        let state = ApiState::new(store.clone(), published.records, published.snapshot, authority, metadata);
         let management = api::router(state, metrics.clone());
         let observed = health::router(metrics, readiness.clone());
         let tls = Some(certificate.server_config());

@@ -158,14 +158,14 @@ struct RegistryArgs {
 }
 
 impl RegistryArgs {
-    fn settings(self) -> registries::Settings {
+    fn settings(self) -> (registries::Settings, Vec<IpNet>) {
         let Self { registry_interval, allow_registry_range, robot_days, robot_overlap } = self;
-        registries::Settings {
+        let settings = registries::Settings {
             interval: Duration::from_secs(registry_interval.into()),
-            allowed: allow_registry_range.into(),
             robot_days: robot_days.into(),
             overlap: Duration::from_secs(robot_overlap.into()),
-        }
+        };
+        (settings, allow_registry_range)
     }
 }
 
@@ -313,6 +313,8 @@ pub struct Config {
     pub store: StoreSource,
     /// How registries are asked; `None`: they are not.
     pub registries: Option<registries::Settings>,
+    /// Addresses beside the public ones that registries of workspaces may have.
+    pub allowed_ranges: Vec<IpNet>,
     pub settings: Settings,
     pub settle: Duration,
     pub grace: Duration,
@@ -328,6 +330,7 @@ impl TryFrom<ServeArgs> for Config {
             arguments;
         let StoreArgs { store: backend, key_file, namespace, identity } = store;
         let callers = CallerSource::read(callers, backend)?;
+        let (registries, allowed_ranges) = registries.settings();
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
         let LogArgs { log, log_json } = log;
         let (certificate, clients) = tls.sources(&data_dir, backend, &namespace);
@@ -345,7 +348,8 @@ impl TryFrom<ServeArgs> for Config {
                     StoreSource::Kubernetes { namespace, identity }
                 }
             },
-            registries: Some(registries.settings()),
+            registries: Some(registries),
+            allowed_ranges,
             settings: decisions.settings(),
             settle: Duration::from_secs(settle),
             grace: Duration::from_secs(grace),

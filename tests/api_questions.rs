@@ -68,7 +68,7 @@ async fn what_cannot_be_filled_is_left_out_and_says_why() {
     let mut robot = kept.clone();
     robot.as_object_mut().unwrap().remove("pullCredentials");
     api.store.seed(Kind::Registry, "corp", robot, Value::Null);
-    assert_eq!(entry("Harbor client").await["credential"], "Robot registry corp workspace a");
+    assert_eq!(entry("PullCredentials says why").await["credential"], "Robot registry corp workspace a");
     api.store.seed(Kind::Registry, "corp", kept, Value::Null);
     let revealed = api.get("root", "/namespaces/a-prod/pull-secret?reveal=true").await.is(200);
     assert!(revealed.text.contains("\"auth\""));

@@ -53,6 +53,9 @@ pub enum ApiError {
     /// Who calls, or what they may do, could not be asked. The text is for the log alone.
     #[error("the cluster cannot be asked who calls and what they may do; try again")]
     Unanswered(String),
+    /// A registry did not do what was asked of it.
+    #[error("{0}")]
+    Registry(String),
     #[error("the server failed; its log says why")]
     Internal(String),
 }
@@ -129,6 +132,7 @@ impl ApiError {
             Self::Unavailable(_) | Self::Unanswered(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available")
             }
+            Self::Registry(_) => (StatusCode::BAD_GATEWAY, "registry", "The registry failed"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Server error"),
         }
     }

@@ -13,7 +13,9 @@ pub mod error;
 mod explain;
 mod manifest;
 mod namespaces;
+mod overview;
 pub mod page;
+mod requests;
 mod resources;
 mod routes;
 pub mod tokens;
@@ -47,6 +49,7 @@ use writer::View;
 use crate::domain::record::{Kind, Records};
 use crate::domain::snapshot::Snapshot;
 use crate::metrics::Metrics;
+use crate::registry::metadata::Metadata;
 use crate::store::RecordStore;
 use crate::store::manifest::{PullPolicySpec, RegistrySpec, SpaceSpec, WorkspaceSpec};
 
@@ -58,6 +61,7 @@ pub struct ApiState {
     /// The snapshot that the webhooks decide with.
     snapshot: Arc<ArcSwap<Snapshot>>,
     authority: Authority,
+    metadata: Arc<Metadata>,
     /// Writes go one after the other. Reads take no lock.
     view: Mutex<View>,
 }
@@ -69,8 +73,9 @@ impl ApiState {
         records: Arc<ArcSwap<Records>>,
         snapshot: Arc<ArcSwap<Snapshot>>,
         authority: Authority,
+        metadata: Arc<Metadata>,
     ) -> Self {
-        Self { store, records, snapshot, authority, view: Mutex::default() }
+        Self { store, records, snapshot, authority, metadata, view: Mutex::default() }
     }
 }
 
@@ -117,7 +122,7 @@ fn declare() -> Routes {
             Kind::PullPolicy => records::<PullPolicySpec>(routes, resource),
         };
     }
-    questions(parts_of_records(routes))
+    questions(about_registries(parts_of_records(routes)))
 }
 
 /// The five operations of a kind of record.
@@ -235,6 +240,76 @@ fn parts_of_records(routes: Routes) -> Routes {
                 .fails(conflict)
                 .fails(refused),
             bindings::unbind,
+        )
+}
+
+/// How registries are, and what is asked of them.
+fn about_registries(routes: Routes) -> Routes {
+    let of = |part: &str| format!("/api/v1/registries/{{name}}/{part}");
+    let absent = &[StatusCode::NOT_FOUND];
+    let registry = Kind::Registry.as_str();
+    routes
+        .add(
+            Operation::new(
+                Method::GET,
+                of("overview"),
+                "readOverview",
+                "How a registry is, and what it holds",
+            )
+            .tag("registries")
+            .answers(StatusCode::OK, Shape::of::<overview::Overview>(), "As it was last seen", &[])
+            .fails(absent),
+            overview::overview,
+        )
+        .add(
+            Operation::new(
+                Method::POST,
+                of("sync"),
+                "syncRegistry",
+                "Check a registry and read its spaces at once",
+            )
+            .tag("registries")
+            .audited("sync", registry)
+            .answers(
+                StatusCode::ACCEPTED,
+                Shape::of::<requests::Requested>(),
+                "Asked for; see the overview",
+                &[],
+            )
+            .fails(absent),
+            requests::sync,
+        )
+        .add(
+            Operation::new(
+                Method::POST,
+                of("rotate"),
+                "rotateRobots",
+                "Replace a Harbor's robot accounts, with overlap",
+            )
+            .tag("registries")
+            .audited("rotate", registry)
+            .answers(
+                StatusCode::ACCEPTED,
+                Shape::of::<requests::Requested>(),
+                "Asked for; see the overview",
+                &[],
+            )
+            .fails(absent),
+            requests::rotate,
+        )
+        .add(
+            Operation::new(
+                Method::POST,
+                of("resolve"),
+                "resolve",
+                "Which digest a tag names, or whether it exists",
+            )
+            .tag("registries")
+            .takes(Shape::of::<requests::ResolveRequest>())
+            .answers(StatusCode::OK, Shape::of::<requests::Resolved>(), "What it names", &[])
+            .fails(absent)
+            .fails(&[StatusCode::BAD_GATEWAY]),
+            requests::resolve,
         )
 }
 

@@ -70,7 +70,7 @@ const HEAD: [&str; 7] = ["NAMESPACE", "OBJECT", "PLACE", "IMAGE", "VERDICT", "RE
 fn table(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let rows: Vec<_> = report.results.iter().flat_map(rows).collect();
     if !rows.is_empty() {
-        output::table(out, &HEAD, &rows)?;
+        output::table(out, &HEAD, rows)?;
     }
     sentences(out, report)?;
     footer(out, report)

@@ -23,6 +23,7 @@ mod image;
 mod openapi;
 mod output;
 mod records;
+mod registry;
 mod report;
 mod serve;
 
@@ -53,6 +54,7 @@ enum Command {
     Check(check::Arguments),
     Explain(explain::Arguments),
     Image(image::Arguments),
+    Registry(registry::Arguments),
     Crds(crds::Arguments),
     Openapi(openapi::Arguments),
 }
@@ -81,6 +83,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(arguments) => arguments.run(),
         Command::Explain(arguments) => arguments.run(),
         Command::Image(arguments) => arguments.run(),
+        Command::Registry(arguments) => arguments.run(),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

@@ -72,6 +72,7 @@ impl fmt::Display for Printable<'_> {
 }
 
 /// A cell of a table.
+#[derive(Clone)]
 pub struct Cell {
     text: String,
     style: Style,
@@ -87,15 +88,21 @@ impl Cell {
     }
 }
 
+/// Writes columns as wide as their widest cell, in characters, under a line of titles.
+pub fn table(out: &mut dyn Write, head: &[&str], body: Vec<Vec<Cell>>) -> io::Result<()> {
+    let head: Vec<Cell> = head.iter().map(|title| Cell::styled(title, BOLD)).collect();
+    rows(out, &[vec![head], body].concat())
+}
+
 /// Writes columns as wide as their widest cell, in characters.
-pub fn table(out: &mut dyn Write, head: &[&str], rows: &[Vec<Cell>]) -> io::Result<()> {
+pub fn rows(out: &mut dyn Write, rows: &[Vec<Cell>]) -> io::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count());
-        cells.chain([head[column].len()]).max().unwrap_or_default()
+        cells.max().unwrap_or_default()
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let head: Vec<Cell> = head.iter().map(|title| Cell::styled(title, BOLD)).collect();
-    for row in [&head].into_iter().chain(rows) {
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
         let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or_default();
         for (column, Cell { text, style }) in row.iter().enumerate().take(last + 1) {
             write!(out, "{style}{text}{style:#}")?;

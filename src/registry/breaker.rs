@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fault::Fault;
+
 /// Failures in a row after which the registry is left alone.
 const TOLERATED: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A circuit breaker: closed it lets calls pass, open it refuses them, and after the pause it lets one try.
 #[derive(Debug, Default)]
@@ -17,28 +19,24 @@ pub struct Breaker(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// No calls before then.
-    until: Option<Instant>,
+    /// No calls before then, and why not.
+    open: Option<(Instant, Fault)>,
 }
 
 impl Breaker {
-    /// Whether a call may be made now; else how long to wait.
+    /// Whether a call may be made now.
     ///
     /// # Errors
-    /// How long no call may be made.
-    pub fn admit(&self) -> Result<(), Duration> {
-        self.with(|state| {
-            let now = Instant::now();
-            match state.until.and_then(|until| until.checked_duration_since(now)).filter(|d| !d.is_zero()) {
-                Some(left) => Err(left),
-                None => {
-                    if state.until.is_some() {
-                        // The one that tries; others wait for what becomes of it.
-                        state.until = Some(now + FIRST_PAUSE);
-                    }
-                    Ok(())
-                }
+    /// Not for a while, since the last one failed so.
+    pub fn admit(&self) -> Result<(), Fault> {
+        self.with(|state| match &mut state.open {
+            Some((until, last)) if *until > Instant::now() => Err(last.clone()),
+            Some((until, _)) => {
+                // This one tries; others wait for what becomes of it.
+                *until = Instant::now() + FIRST_PAUSE;
+                Ok(())
             }
+            None => Ok(()),
         })
     }
 
@@ -48,12 +46,12 @@ impl Breaker {
     }
 
     /// The registry did not answer, or could not do its work.
-    pub fn failed(&self) {
+    pub fn failed(&self, how: &Fault) {
         self.with(|state| {
             state.failures = state.failures.saturating_add(1);
             if let Some(beyond) = state.failures.checked_sub(TOLERATED) {
                 let pause = FIRST_PAUSE.saturating_mul(1 << beyond.min(8)).min(LONGEST_PAUSE);
-                state.until = Some(Instant::now() + pause);
+                state.open = Some((Instant::now() + pause, how.clone()));
             }
         });
     }
@@ -69,26 +67,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_failures_in_a_row_lets_one_try_and_closes_with_an_answer() {
-        let breaker = Breaker::default();
+        let (breaker, fault) = (Breaker::default(), Fault::Failing(500));
         for _ in 0..TOLERATED - 1 {
-            breaker.failed();
+            breaker.failed(&fault);
         }
         breaker.answered();
         for _ in 0..TOLERATED {
             assert_eq!(breaker.admit(), Ok(()));
-            breaker.failed();
+            breaker.failed(&fault);
         }
-        assert_eq!(breaker.admit(), Err(FIRST_PAUSE));
+        assert_eq!(breaker.admit(), Err(fault.clone()));
         tokio::time::advance(FIRST_PAUSE).await;
         assert_eq!(breaker.admit(), Ok(()), "one tries");
         assert!(breaker.admit().is_err(), "and no second one");
-        breaker.failed();
-        assert_eq!(breaker.admit(), Err(2 * FIRST_PAUSE));
+        breaker.failed(&Fault::Interrupted);
+        tokio::time::advance(FIRST_PAUSE).await;
+        assert_eq!(breaker.admit(), Err(Fault::Interrupted), "twice as long");
         for _ in 0..40 {
-            breaker.failed();
+            breaker.failed(&fault);
         }
-        assert_eq!(breaker.admit(), Err(LONGEST_PAUSE));
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(LONGEST_PAUSE / 2).await;
+        assert_eq!(breaker.admit(), Err(fault));
+        tokio::time::advance(LONGEST_PAUSE / 2).await;
         assert_eq!(breaker.admit(), Ok(()));
         breaker.answered();
         assert_eq!(breaker.admit(), Ok(()));

@@ -50,8 +50,11 @@ pub enum Challenge {
 
 #[derive(Deserialize)]
 struct Token {
-    token: Option<SecretString>,
-    access_token: Option<SecretString>,
+    #[serde(rename = "token")]
+    given: Option<SecretString>,
+    /// The same, as OAuth calls it.
+    #[serde(rename = "access_token")]
+    access: Option<SecretString>,
     expires_in: Option<u64>,
 }
 
@@ -170,8 +173,8 @@ impl Distribution {
             StatusCode::UNAUTHORIZED => Err(Fault::CredentialsMissing),
             StatusCode::FORBIDDEN => Err(Fault::NotPermitted("log in")),
             status if status.is_success() => {
-                let Token { token, access_token, expires_in } = answer.json("the token server")?;
-                let token = token.or(access_token).ok_or(Fault::Malformed("the token server"))?;
+                let Token { given, access, expires_in } = answer.json("the token server")?;
+                let token = given.or(access).ok_or(Fault::Malformed("the token server"))?;
                 Ok((token, expires_in.unwrap_or(TOKEN_LIFE) >= TOKEN_LIFE))
             }
             status => Err(Fault::Rejected(status.as_u16())),

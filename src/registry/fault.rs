@@ -19,7 +19,9 @@ pub enum Fault {
     AddressForbidden(String),
     #[error("{0} refuses connections; check the port of spec.url, and whether the registry runs")]
     Refused(String),
-    #[error("the certificate of the registry is not trusted ({0}); set spec.tls.caBundle to its CA")]
+    #[error(
+        "no trusted TLS connection ({0}); check that spec.url speaks TLS, and set spec.tls.caBundle to its CA"
+    )]
     Tls(String),
     #[error("the registry did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
@@ -52,8 +54,9 @@ pub enum Fault {
     RateLimited { retry_after: Option<Duration> },
     #[error("the registry answers with HTTP status {0}")]
     Failing(u16),
-    #[error("the registry failed several times in a row; it is asked again in {} s", .0.as_secs())]
-    Paused(Duration),
+    /// Without asking: it failed several times in a row, at last so, and is left alone for a while.
+    #[error("{0}")]
+    Paused(Box<Fault>),
     #[error("the answer to {0} cannot be understood")]
     Malformed(&'static str),
     #[error("the answer is larger than {} MiB", .0 >> 20)]
@@ -75,7 +78,7 @@ impl Fault {
             Self::NameResolution(_) => "NameResolution",
             Self::AddressForbidden(_) => "AddressForbidden",
             Self::Refused(_) => "ConnectionRefused",
-            Self::Tls(_) => "CertificateNotTrusted",
+            Self::Tls(_) => "Tls",
             Self::TimedOut(_) => "TimedOut",
             Self::Interrupted => "Interrupted",
             Self::Redirected(_) => "Redirected",
@@ -87,7 +90,8 @@ impl Fault {
             Self::ReadOnly => "ReadOnly",
             Self::NotA(_) => "WrongType",
             Self::RateLimited { .. } => "RateLimited",
-            Self::Failing(_) | Self::Paused(_) => "Failing",
+            Self::Failing(_) => "Failing",
+            Self::Paused(last) => last.reason(),
             Self::Malformed(_) => "Malformed",
             Self::TooLarge(_) => "TooLarge",
             Self::NotFound => "NotFound",
@@ -141,20 +145,30 @@ impl Fault {
                 if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                     return Self::of_tls(tls);
                 }
-                if error.kind() == io::ErrorKind::ConnectionRefused {
-                    return Self::Refused(host.to_owned());
+                match error.kind() {
+                    io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable => return Self::Refused(host.to_owned()),
+                    _ => {}
                 }
             }
             cause = inner.source();
         }
-        if error.is_timeout() { Self::TimedOut(limit) } else { Self::Interrupted }
+        let tls = error.url().is_some_and(|url| url.scheme() == "https");
+        if error.is_timeout() {
+            Self::TimedOut(limit)
+        } else if error.is_connect() && tls {
+            Self::Tls("the server ended the handshake".to_owned())
+        } else {
+            Self::Interrupted
+        }
     }
 
     fn of_tls(error: &rustls::Error) -> Self {
         match error {
             rustls::Error::InvalidCertificate(error) => Self::Tls(error.to_string()),
             // No TLS at the other end, or none that this end speaks.
-            error => Self::Tls(format!("no TLS connection: {error}")),
+            error => Self::Tls(error.to_string()),
         }
     }
 }

@@ -101,19 +101,23 @@ impl Call {
         Self { method, url, login: Login::Anonymous, accept: "application/json", header: None, body: None }
     }
 
+    #[must_use]
     pub fn login(self, login: Login) -> Self {
         Self { login, ..self }
     }
 
+    #[must_use]
     pub fn accept(self, accept: &'static str) -> Self {
         Self { accept, ..self }
     }
 
+    #[must_use]
     pub fn header(self, name: &'static str, value: &'static str) -> Self {
         let header = Some((HeaderName::from_static(name), HeaderValue::from_static(value)));
         Self { header, ..self }
     }
 
+    #[must_use]
     pub fn body(self, body: Value) -> Self {
         Self { body: Some(body), ..self }
     }
@@ -173,9 +177,11 @@ impl Http {
         match &target.tls {
             Tls { skip_verify: true, .. } => client = client.tls_danger_accept_invalid_certs(true),
             Tls { ca: Some(pem), .. } => {
-                let unusable =
-                    |_| Fault::Settings("spec.tls.caBundle holds no usable certificate".to_owned());
-                let trusted = Certificate::from_pem_bundle(pem.as_bytes()).map_err(unusable)?;
+                let unusable = || Fault::Settings("spec.tls.caBundle holds no usable certificate".to_owned());
+                let trusted = Certificate::from_pem_bundle(pem.as_bytes()).map_err(|_| unusable())?;
+                if trusted.is_empty() {
+                    return Err(unusable());
+                }
                 client = client.tls_certs_only(trusted);
             }
             // None are needed, and a machine may have none.
@@ -221,6 +227,9 @@ impl Http {
     }
 
     /// Refuses a token server that is neither at the registry's own address nor the one that its record names.
+    ///
+    /// # Errors
+    /// [`Fault::ForeignRealm`].
     pub fn vet_realm(&self, realm: &Url) -> Result<(), Fault> {
         let approved = [Some(&self.target.url), self.target.realm.as_ref()];
         if approved.into_iter().flatten().any(|url| url.origin() == realm.origin()) {
@@ -256,7 +265,7 @@ impl Http {
         // A name is vetted when it is resolved; an address in its place is resolved by nobody.
         self.target.reach.vet(&call.url).map_err(|_| Fault::AddressForbidden(host.to_owned()))?;
         let _call = self.calls.acquire().await.map_err(|_| Fault::Interrupted)?;
-        self.breaker.admit().map_err(Fault::Paused)?;
+        self.breaker.admit().map_err(|last| Fault::Paused(Box::new(last)))?;
         let mut request =
             self.client.request(call.method.clone(), call.url.clone()).header(ACCEPT, call.accept);
         if let Some(authorization) = authorization {
@@ -273,7 +282,7 @@ impl Http {
             Err(Fault::RateLimited { .. } | Fault::Redirected(_) | Fault::TooLarge(_)) | Ok(_) => {
                 self.breaker.answered();
             }
-            Err(_) => self.breaker.failed(),
+            Err(fault) => self.breaker.failed(fault),
         }
         outcome
     }

@@ -5,11 +5,13 @@
 
 pub mod address;
 mod breaker;
+pub mod clients;
 pub mod distribution;
 pub mod docker;
 pub mod fault;
 pub mod harbor;
 pub mod http;
+pub mod metadata;
 
 use std::collections::HashMap;
 use std::sync::Arc;

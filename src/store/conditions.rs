@@ -28,6 +28,7 @@ impl Saying {
     }
 
     /// The same with a sentence.
+    #[must_use]
     pub fn because(self, message: impl Into<String>) -> Self {
         Self { message: message.into(), ..self }
     }

@@ -119,6 +119,9 @@ pub struct RegistryStatus {
     /// When somebody asked to read the registry at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync_requested: Option<Timestamp>,
+    /// The last such request that was followed, whatever came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync_done: Option<Timestamp>,
     /// When somebody asked for new robot accounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation_requested: Option<Timestamp>,

@@ -12,6 +12,8 @@ use pullgate::api::auth::Authority;
 use pullgate::api::tokens::Tokens;
 use pullgate::api::{ApiState, router};
 use pullgate::metrics::Metrics;
+use pullgate::registry::clients::Clients;
+use pullgate::registry::metadata::Metadata;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -111,7 +113,9 @@ impl Client {
         let store = Arc::new(MemoryStore::default());
         store.publish();
         let (records, snapshot) = (Arc::clone(&store.records), Arc::clone(&store.snapshot));
-        let state = ApiState::new(store.clone(), records, snapshot, authority);
+        let clients = Arc::new(Clients::new(store.clone(), Arc::new([])));
+        let metadata = Arc::new(Metadata::new(clients));
+        let state = ApiState::new(store.clone(), records, snapshot, authority, metadata);
         Self { store, router: router(state, Arc::new(Metrics::new().unwrap())), seen: Arc::default() }
     }
 

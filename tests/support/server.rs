@@ -13,7 +13,7 @@ use super::cli::pullgate;
 use super::https_client::client;
 
 /// The token of the one Admin that [`Server::start`] makes, who may reveal passwords.
-const TOKEN: &str = "token-of-the-test";
+pub const TOKEN: &str = "token-of-the-test";
 
 /// How long a small server may take to be ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(10);

@@ -15,16 +15,15 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
 pub use self::plan::{Observation, Plan, Recorded};
 use self::worker::Worker;
 use super::index::Published;
-use crate::domain::record::{Entry, Name, Owner, Records, Registry};
+use crate::domain::record::{Entry, Name, Records};
 use crate::metrics::Metrics;
-use crate::registry::address::Reach;
+use crate::registry::clients::Clients;
 use crate::store::RecordStore;
 
 /// What an operator sets for all registries.
@@ -32,8 +31,6 @@ use crate::store::RecordStore;
 pub struct Settings {
     /// How often a registry is asked what it has.
     pub interval: Duration,
-    /// Addresses beside the public ones that registries of workspaces may have.
-    pub allowed: Arc<[IpNet]>,
     /// How long a robot account lives, in days.
     pub robot_days: i64,
     /// How long the account that a new one took the place of is still good.
@@ -43,17 +40,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let (interval, overlap) = (Duration::from_secs(30), Duration::from_mins(2));
-        Self { interval, allowed: Arc::new([]), robot_days: 90, overlap }
-    }
-}
-
-impl Settings {
-    /// Which addresses the record may make pullgate connect to.
-    pub fn reach(&self, registry: &Registry) -> Reach {
-        match registry.owner {
-            Owner::Platform => Reach::Anywhere,
-            Owner::Workspace(_) => Reach::Public { and: self.allowed.clone() },
-        }
+        Self { interval, robot_days: 90, overlap }
     }
 }
 
@@ -63,6 +50,7 @@ pub struct Registries {
     pub store: Arc<dyn RecordStore>,
     pub published: Published,
     pub metrics: Arc<Metrics>,
+    pub clients: Arc<Clients>,
     pub settings: Settings,
 }
 

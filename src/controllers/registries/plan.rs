@@ -64,6 +64,11 @@ impl Observation {
         }
     }
 
+    /// What is to be recorded of a space that is there and not on the list: whatever it was, it is not public.
+    pub fn unseen(space: &Space) -> Self {
+        Self { visibility: Some(Visibility::Private), ..Self::recorded(space) }
+    }
+
     /// What is to be recorded of a space that the registry says it has no more. Public it is to nobody.
     pub fn gone(space: &Space) -> Self {
         let gone = Self { visibility: Some(Visibility::Private), missing: true, ..Self::recorded(space) };

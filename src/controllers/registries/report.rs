@@ -5,9 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::registry::fault::Fault;
 use crate::registry::{Checked, Tier, Usage};
 use crate::store::conditions::{self, Saying};
-use crate::store::manifest::{
-    Condition, ConditionStatus, RegistryStatus, RobotLevel, RobotStatus, StorageSample,
-};
+use crate::store::manifest::{Condition, RegistryStatus, RobotLevel, RobotStatus, StorageSample};
 
 /// How old what a status says of the last success may be while nothing changes.
 const HEARTBEAT: SignedDuration = SignedDuration::from_mins(5);
@@ -49,6 +47,8 @@ pub(super) struct Report {
     pub discovered: Option<Result<Counts, Fault>>,
     pub usage: Option<Usage>,
     pub accounts: Option<Accounts>,
+    /// The request that the pass followed.
+    pub followed: Option<Timestamp>,
 }
 
 impl Report {
@@ -109,6 +109,7 @@ impl Report {
             status.robots.clone_from(&accounts.robots);
         }
         status.progress = None;
+        status.sync_done = self.followed.or(status.sync_done);
         let old = |at: Option<Timestamp>| at.is_none_or(|at| now.duration_since(at) >= HEARTBEAT);
         if self.succeeded() && (*status != before || old(before.last_success)) {
             status.last_success = Some(now);
@@ -179,15 +180,6 @@ fn sample(history: &mut Vec<StorageSample>, new: StorageSample) {
 
 fn number(count: usize) -> Option<i64> {
     i64::try_from(count).ok()
-}
-
-/// Since when, and why, a registry cannot be worked with; `None`: it can.
-pub fn trouble(status: &RegistryStatus) -> Option<&Condition> {
-    let of = |name: &str| status.conditions.iter().find(|condition| condition.r#type == name);
-    [REACHABLE, CREDENTIALS, HEALTHY, DISCOVERED, PULL]
-        .into_iter()
-        .filter_map(of)
-        .find(|condition| condition.status == ConditionStatus::False)
 }
 
 #[cfg(test)]

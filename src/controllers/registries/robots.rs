@@ -242,7 +242,7 @@ impl Robots {
                 && robot.expires_at().is_none_or(|end| end > now.as_second())
         });
         if let Some(current) = current
-            && !self.is_due(pass, current, now)
+            && !is_due(pass, current, now)
         {
             let retiring = self.retire(pass, &ours, current.robot.id).await?;
             return Ok((
@@ -274,15 +274,6 @@ impl Robots {
         let expires_at = (account.expires_at >= 0).then_some(account.expires_at);
         let retiring = self.retire(pass, &ours, account.id).await?;
         Ok((status(id, &account.name, since, expires_at), retiring))
-    }
-
-    /// Whether an account is to be replaced: on demand, or in the last third of its life.
-    fn is_due(&self, pass: &Pass<'_>, current: &Ours, now: Timestamp) -> bool {
-        let late = current.robot.expires_at().is_some_and(|end| {
-            let life = end.saturating_sub(current.since).max(0);
-            end.saturating_sub(now.as_second()) < life / 3
-        });
-        late || pass.renew_before.is_some_and(|before| current.since < before)
     }
 
     /// An account with a secret that is known: a new one, or where none is in use one that a crash left behind.
@@ -367,6 +358,15 @@ impl Robots {
         let space = id.space.as_deref().unwrap_or_default();
         format!("{}-{}", self.tag(), short_digest(&[&id.workspace, space]))
     }
+}
+
+/// Whether an account is to be replaced: on demand, or in the last third of its life.
+fn is_due(pass: &Pass<'_>, current: &Ours, now: Timestamp) -> bool {
+    let late = current
+        .robot
+        .expires_at()
+        .is_some_and(|end| end.saturating_sub(now.as_second()) < current.robot.life() / 3);
+    late || pass.renew_before.is_some_and(|before| current.since < before)
 }
 
 fn status(id: &RobotId, name: &str, since: UnixSeconds, expires_at: Option<UnixSeconds>) -> RobotStatus {

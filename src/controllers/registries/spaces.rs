@@ -17,6 +17,8 @@ use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreE
 
 /// Records written in one go.
 const CHUNK: usize = 250;
+/// Spaces that one pass asks for by name.
+const ASKED_FOR: usize = 100;
 /// Records changed at a time.
 const WRITES: usize = 8;
 /// Whether a space is in the registry as an administrator wants it.
@@ -51,7 +53,7 @@ impl Spaces<'_> {
         });
         let observed: Vec<_> = observed.buffer_unordered(WRITES).collect().await;
         outcome.failed += observed.into_iter().filter(Result::is_err).count();
-        for (name, path) in plan.missing {
+        for (name, path) in some_of(plan.missing) {
             outcome.failed += usize::from(self.ask_for(&name, &path).await.is_err());
         }
         let Some(harbor) = self.harbor else { return outcome };
@@ -59,13 +61,14 @@ impl Spaces<'_> {
             tracing::info!(registry = %self.registry, space = %path, ?visibility, "setting a project's visibility as recorded");
             let told = harbor.set_visibility(&path, visibility).await;
             outcome.changed |= told.is_ok();
-            self.say(&name, told, &mut outcome).await;
+            let now = told.is_ok().then_some(visibility);
+            self.say(&name, told, now, &mut outcome).await;
         }
         for (name, path, visibility) in plan.make {
             tracing::info!(registry = %self.registry, space = %path, "making a project that was recorded");
             let made = harbor.create(&path, visibility).await;
             outcome.changed |= made.is_ok();
-            self.say(&name, made, &mut outcome).await;
+            self.say(&name, made, None, &mut outcome).await;
         }
         outcome
     }
@@ -77,15 +80,27 @@ impl Spaces<'_> {
             let now = Timestamp::now();
             let documents =
                 chunk.iter().map(|found| (self.document(found, now), Precondition::Absent)).collect();
-            for outcome in self.store.put_all(documents).await {
-                if let Err(error) = outcome {
-                    failed += 1;
-                    tracing::warn!(registry = %self.registry, %error, "a space cannot be recorded");
+            for (found, outcome) in chunk.iter().zip(self.store.put_all(documents).await) {
+                let Err(error) = outcome else { continue };
+                if matches!(error, StoreError::Exists { .. }) && self.is_recorded(found).await {
+                    continue;
                 }
+                failed += 1;
+                tracing::warn!(registry = %self.registry, space = %found.path, %error, "a space cannot be recorded");
             }
             self.done.fetch_add(chunk.len(), Ordering::Relaxed);
         }
         failed
+    }
+
+    /// Whether the record under the name that a space gets is its own, which the plan did not know of yet.
+    async fn is_recorded(&self, found: &Found) -> bool {
+        let name = names::space(self.registry, &found.path);
+        let record = self.store.get(Kind::RegistrySpace, &name).await.ok().flatten();
+        matches!(
+            record.map(|document| convert::record(&document)),
+            Some(Record::Space(Entry::Valid(space))) if space.registry == *self.registry && space.path == found.path
+        )
     }
 
     fn document(&self, found: &Found, now: Timestamp) -> Document {
@@ -106,8 +121,13 @@ impl Spaces<'_> {
         if let Some(harbor) = self.harbor {
             match harbor.space(path).await {
                 Ok(None) => {}
-                // It exists, or that is not known.
-                Ok(Some(_)) | Err(_) => return Ok(()),
+                // Public ones are on everybody's list.
+                Ok(Some(_)) | Err(Fault::NotPermitted(_)) => {
+                    return self
+                        .change(name, |space, status| write(space, status, &Observation::unseen(space)))
+                        .await;
+                }
+                Err(_) => return Ok(()),
             }
         }
         let Some(document) = self.store.get(Kind::RegistrySpace, name).await? else { return Ok(()) };
@@ -123,8 +143,14 @@ impl Spaces<'_> {
         }
     }
 
-    /// Says what became of an administrator's wish.
-    async fn say(&self, name: &Name, told: Result<(), Fault>, outcome: &mut Outcome) {
+    /// Says what became of an administrator's wish. `now`: the visibility that the registry took.
+    async fn say(
+        &self,
+        name: &Name,
+        told: Result<(), Fault>,
+        now: Option<Visibility>,
+        outcome: &mut Outcome,
+    ) {
         let saying = match told {
             Ok(()) => Saying::yes("Done"),
             Err(fault) => {
@@ -137,8 +163,11 @@ impl Spaces<'_> {
                 Saying::no(fault.reason(), message)
             }
         };
-        let said =
-            self.change(name, |_, status| conditions::set(&mut status.conditions, SYNCED, saying, 0)).await;
+        let edit = |_: &Space, status: &mut SpaceStatus| {
+            status.visibility = now.or(status.visibility);
+            conditions::set(&mut status.conditions, SYNCED, saying, 0);
+        };
+        let said = self.change(name, edit).await;
         outcome.failed += usize::from(said.is_err());
     }
 
@@ -175,9 +204,9 @@ fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation) {
             "a project was made anew under its name; its bindings are void until somebody confirms them"
         );
     }
+    let before = status.clone();
     *status = SpaceStatus {
         visibility,
-        observed_at: Some(Timestamp::now()),
         registry_id: project,
         suspended,
         missing,
@@ -193,16 +222,29 @@ fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation) {
             "the project was deleted and made again under its name; set spec.projectId to status.registryId to confirm \
              the bindings for it",
         ),
-        _ if unmet => return,
         _ => Saying::yes("Done"),
     };
     let known = status.conditions.iter().any(|condition| condition.r#type == SYNCED);
-    if known || said != Saying::yes("Done") {
+    if !unmet && (known || said != Saying::yes("Done")) {
         conditions::set(&mut status.conditions, SYNCED, said, 0);
+    }
+    // The time alone is no news.
+    if *status != before {
+        status.observed_at = Some(Timestamp::now());
     }
 }
 
-/// How many of some spaces are public.
+/// Some of those that are not on the list, others each time: where the account lost its rights, that is all of them.
+fn some_of(mut missing: Vec<(Name, Name)>) -> Vec<(Name, Name)> {
+    if missing.len() > ASKED_FOR {
+        let start = usize::try_from(Timestamp::now().as_second()).unwrap_or_default() % missing.len();
+        missing.rotate_left(start);
+        missing.truncate(ASKED_FOR);
+    }
+    missing
+}
+
+/// Whether a space is for everybody.
 pub(super) fn is_public(found: &Found) -> bool {
     found.visibility == Some(Visibility::Public)
 }

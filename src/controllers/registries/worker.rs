@@ -15,22 +15,21 @@ use super::report::{Accounts, Counts, Report};
 use super::robots::{self, Desired, Pass, Robots, Trouble};
 use super::spaces::{Outcome, Spaces, is_public};
 use super::{Registries, View};
-use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Entry, Kind, Name, Owner, PullCredentials, Registry, RegistryType, Visibility};
+use crate::registry::clients::{self, Unconnected};
 use crate::registry::fault::Fault;
-use crate::registry::http::Target;
-use crate::registry::{self, Checked, Found, RegistryClient, Tier, Usage};
+use crate::registry::{Checked, Found, RegistryClient, Tier, Usage};
 use crate::store::manifest::{Progress, RegistryStatus};
 use crate::store::{CredentialChange, Precondition, StoreError};
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How soon the registry is asked again that was changed.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How soon a robot account is tried again that could not be changed; each time twice as late, up to the interval.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often what a registry holds is measured, and its accounts are compared with what they should be.
 const MEASURE: Duration = Duration::from_mins(5);
-/// How long user name and password rest that were rejected.
-const REJECTED: Duration = Duration::from_secs(61);
 /// How long a discovery goes on before its progress is told, and how often.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -39,7 +38,8 @@ pub(super) struct Worker {
     name: Name,
     shared: Registries,
     views: watch::Receiver<Arc<View>>,
-    connection: Option<Connection>,
+    /// The record that is worked for, and its client.
+    connection: Option<(Registry, Arc<dyn RegistryClient>)>,
     robots: Option<Robots>,
     /// What the last pass found out about the account.
     tier: Option<Tier>,
@@ -50,18 +50,12 @@ pub(super) struct Worker {
     robots_pause: Duration,
     desired: Desired,
     wishes: Vec<Wish>,
-    /// The last pass changed the registry.
+    /// The last pass calls for another one at once.
     again: bool,
+    /// All spaces were recorded once.
+    discovered: bool,
     /// Why the registry could not be worked with, as was last logged.
     trouble: Option<&'static str>,
-}
-
-/// A client, and what it was made from.
-struct Connection {
-    registry: Registry,
-    /// Of the credential; the password is not kept beside the client's.
-    known: [u8; 32],
-    client: Arc<dyn RegistryClient>,
 }
 
 /// What a discovery found.
@@ -100,6 +94,7 @@ impl Worker {
             desired: Desired::new(),
             wishes: Vec::new(),
             again: false,
+            discovered: false,
             trouble: None,
         }
     }
@@ -124,7 +119,9 @@ impl Worker {
                     self.wishes = wishes;
                     pass_at = pass_at.min(Instant::now() + DEBOUNCE);
                 }
-                if self.desired(registry, &view) != self.desired && self.robots.is_some() {
+                let desired = self.desired(registry, &view);
+                if desired != self.desired {
+                    self.desired = desired;
                     self.robots_pause = RETRY;
                     self.robots_at = Some(Instant::now() + DEBOUNCE);
                 }
@@ -153,7 +150,9 @@ impl Worker {
             self.requests = requests;
             self.measure_at = Instant::now();
         }
-        asked || self.connection.as_ref().is_none_or(|connection| !connection.serves(registry))
+        // Where the password was wrong, another one may be stored now: to look costs the registry nothing.
+        let rejected = self.trouble == Some(Fault::CredentialsRejected.reason());
+        asked || rejected || self.connection.as_ref().is_none_or(|(known, _)| !same_work(known, registry))
     }
 
     /// Asks the registry everything that is due; how long until it is asked again.
@@ -161,29 +160,29 @@ impl Worker {
         let interval = self.shared.settings.interval;
         let client = match self.client(registry).await {
             Ok(client) => client,
-            Err(Trouble::Registry(fault)) => {
-                self.tell(Report { checked: Some(Err(fault)), ..Report::default() }).await;
+            Err(Unconnected::Registry(fault)) => {
+                let followed = self.requests.sync;
+                self.tell(Report { checked: Some(Err(fault)), followed, ..Report::default() }).await;
                 return interval;
             }
-            Err(Trouble::Store(error)) => {
+            Err(Unconnected::Store(error)) => {
                 tracing::warn!(registry = %self.name, %error, "the registry's credential cannot be read");
                 return RETRY;
             }
         };
-        let mut report = Report::default();
+        let mut report = Report { followed: self.requests.sync, ..Report::default() };
         let mut next = interval;
         match client.check().await {
             Ok(checked) => {
                 self.tier = Some(checked.tier);
                 self.look(client.as_ref(), registry, view, checked, &mut report).await;
                 if self.again {
-                    next = DEBOUNCE;
+                    next = AGAIN.min(interval);
                 }
             }
             Err(fault) => {
                 next = match &fault {
                     Fault::RateLimited { retry_after: Some(asked) } => interval.max(*asked).min(MEASURE),
-                    fault if fault.of_credentials() => interval.max(REJECTED),
                     _ => interval,
                 };
                 report.checked = Some(Err(fault));
@@ -204,13 +203,16 @@ impl Worker {
     ) {
         let tier = checked.tier;
         report.checked = Some(Ok(checked));
-        let measure = self.measure_at <= Instant::now();
+        // Of what nobody recorded yet nothing is measured: decisions wait for the records.
+        let first = view.spaces_of(&self.name).is_empty() && !self.discovered;
+        let measure = self.measure_at <= Instant::now() && !first;
         match self.discover(client, registry, view, tier, measure).await {
             Ok(Discovery { counts, usage, changed }) => {
                 report.discovered = counts.map(Ok);
                 report.usage = usage;
                 // What was changed there is read again soon, and not believed before; once, should it change back.
-                self.again = changed && !self.again;
+                self.again = (changed || first) && !self.again;
+                self.discovered = true;
                 if measure {
                     self.measure_at = Instant::now() + MEASURE;
                 }
@@ -288,7 +290,7 @@ impl Worker {
     /// Makes the robot accounts what the bindings call for; `None` where this registry has none.
     async fn accounts(&mut self, registry: &Registry, view: &View) -> Option<Accounts> {
         self.robots_at = None;
-        let client = self.connection.as_ref()?.client.clone();
+        let client = self.connection.as_ref()?.1.clone();
         let harbor = client.harbor().filter(|_| registry.owner == Owner::Platform)?;
         if self.robots.is_none() {
             let installation = self.shared.store.installation().await;
@@ -330,7 +332,6 @@ impl Worker {
             tracing::warn!(registry = %self.name, %trouble, "some robot accounts are not as they should be");
             self.try_robots_again();
         } else {
-            self.desired = desired;
             self.robots_pause = RETRY;
             if accounts.retiring {
                 self.robots_at = Some(Instant::now() + settings.overlap);
@@ -353,24 +354,13 @@ impl Worker {
     }
 
     /// The client of the record as it is now, with the credential that is stored now.
-    async fn client(&mut self, registry: &Registry) -> Result<Arc<dyn RegistryClient>, Trouble> {
-        let id = CredentialId::Integration { registry: self.name.clone() };
-        let credential = match registry.has_credential {
-            true => self.shared.store.credential(&id).await?,
-            false => None,
-        };
-        let known = fingerprint(credential.as_ref());
-        if let Some(connection) = &self.connection
-            && connection.serves(registry)
-            && connection.known == known
-        {
-            return Ok(connection.client.clone());
+    async fn client(&mut self, registry: &Registry) -> Result<Arc<dyn RegistryClient>, Unconnected> {
+        let client = self.shared.clients.of(&self.name, registry).await?;
+        if self.connection.as_ref().is_none_or(|(_, known)| !Arc::ptr_eq(known, &client)) {
+            self.tier = None;
+            self.measure_at = Instant::now();
         }
-        let reach = self.shared.settings.reach(registry);
-        let client = registry::client(registry.kind, Target::new(registry, credential, reach)?)?;
-        self.tier = None;
-        self.measure_at = Instant::now();
-        self.connection = Some(Connection { registry: registry.clone(), known, client: client.clone() });
+        self.connection = Some((registry.clone(), client.clone()));
         Ok(client)
     }
 
@@ -437,16 +427,17 @@ impl Worker {
     /// The record is gone: its accounts go too, as far as they can. Those that stay expire.
     async fn leave(mut self) {
         self.shared.metrics.registries.forget(&self.name);
-        let (Some(connection), Some(robots), Some(tier)) =
+        self.shared.clients.forget(&self.name);
+        let (Some((registry, client)), Some(robots), Some(tier)) =
             (self.connection.take(), self.robots.take(), self.tier)
         else {
             return;
         };
-        let (Some(harbor), Ok(level)) = (connection.client.harbor(), robots::level(tier)) else { return };
+        let (Some(harbor), Ok(level)) = (client.harbor(), robots::level(tier)) else { return };
         let pass = Pass {
             harbor,
             store: &*self.shared.store,
-            registry: &connection.registry,
+            registry: &registry,
             recorded: &[],
             level,
             days: self.shared.settings.robot_days,
@@ -459,28 +450,9 @@ impl Worker {
     }
 }
 
-impl Connection {
-    /// Whether it leads where the record says, as the record says.
-    fn serves(&self, registry: &Registry) -> bool {
-        let parts =
-            |r: &Registry| (r.kind, r.audience(), r.tls.clone(), r.has_credential, r.pull_credentials);
-        parts(&self.registry) == parts(registry)
-    }
-}
-
-/// Tells one credential from another.
-fn fingerprint(credential: Option<&crate::store::Credential>) -> [u8; 32] {
-    use secrecy::ExposeSecret as _;
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    if let Some(credential) = credential {
-        for part in [&credential.username, credential.password.expose_secret(), &credential.audience] {
-            context.update(&part.len().to_be_bytes());
-            context.update(part.as_bytes());
-        }
-    }
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(context.finish().as_ref());
-    fingerprint
+/// Whether what is to be done for two versions of a record is the same.
+fn same_work(one: &Registry, other: &Registry) -> bool {
+    one.pull_credentials == other.pull_credentials && clients::same_way(one, other)
 }
 
 /// What is not so yet and somebody wants: projects to be made, or to be of another visibility.

@@ -154,10 +154,9 @@ impl Harbor {
         let answer = self.http.call(call.login(Login::Own)).await?;
         match answer.status {
             status if status.is_success() => Ok(answer),
-            StatusCode::UNAUTHORIZED => Err(Fault::NotPermitted(to)),
             // Every write is denied with that word where Harbor is read-only, and a right that lacks with FORBIDDEN.
             StatusCode::FORBIDDEN if says(&answer, "DENIED") => Err(Fault::ReadOnly),
-            StatusCode::FORBIDDEN => Err(Fault::NotPermitted(to)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Fault::NotPermitted(to)),
             StatusCode::NOT_FOUND => Err(Fault::NotFound),
             StatusCode::CONFLICT => Err(Fault::Conflict),
             status => Err(Fault::Rejected(status.as_u16())),

@@ -18,7 +18,8 @@ const SUMMARIES: usize = 50;
 
 #[derive(Deserialize)]
 struct Project {
-    project_id: i64,
+    #[serde(rename = "project_id")]
+    id: i64,
     name: Name,
     /// Above 0: a cache of another registry.
     registry_id: Option<i64>,
@@ -72,7 +73,7 @@ impl From<Project> for Found {
         let public = project.metadata.public == "true";
         Self {
             path: project.name,
-            id: Some(project.project_id),
+            id: Some(project.id),
             visibility: Some(if public { Visibility::Public } else { Visibility::Private }),
             repositories: project.repo_count,
             proxy_cache: project.registry_id.is_some_and(|id| id > 0),
@@ -121,6 +122,7 @@ impl Harbor {
         let exists = self.request(Method::HEAD, "/projects", &[("project_name", path)]).login(Login::Own);
         match self.http.call(exists).await?.status {
             StatusCode::NOT_FOUND => return Ok(None),
+            StatusCode::FORBIDDEN => return Err(Fault::NotPermitted("see the project")),
             status if status.is_success() => {}
             status => return Err(Fault::Rejected(status.as_u16())),
         }
@@ -165,17 +167,19 @@ impl Harbor {
         }
         let statistics: Statistics = self.read(self.get("/statistics", &[]), "read statistics").await?;
         let mut usage = Usage { storage: statistics.total_storage_consumption, ..Usage::default() };
-        for page in 1.. {
-            let (page, size) = (page.to_string(), PAGE.to_string());
-            let query = [("reference", "project"), ("page", page.as_str()), ("page_size", size.as_str())];
-            let quotas: Vec<Quota> = self.read(self.get("/quotas", &query), "read quotas").await?;
-            let last = quotas.len() < PAGE;
+        let pages = 1..=known.len().div_ceil(PAGE).max(1);
+        let mut pages = stream::iter(pages).map(|page| self.quotas(page)).buffered(CALLS);
+        while let Some(quotas) = pages.try_next().await? {
             usage.by_space.extend(quotas.into_iter().filter_map(|q| Some((q.r#ref?.id, q.used?.storage?))));
-            if last {
-                break;
-            }
         }
         Ok(usage)
+    }
+
+    /// One for each project.
+    async fn quotas(&self, page: usize) -> Result<Vec<Quota>, Fault> {
+        let (page, size) = (page.to_string(), PAGE.to_string());
+        let query = [("reference", "project"), ("page", page.as_str()), ("page_size", size.as_str())];
+        self.read(self.get("/quotas", &query), "read quotas").await
     }
 
     /// What an account is told that is no system admin: a project at a time, and of many none.

@@ -93,6 +93,11 @@ impl Robot {
         (self.expires_at >= 0).then_some(self.expires_at)
     }
 
+    /// How long it lives from its making on, in seconds.
+    pub fn life(&self) -> i64 {
+        self.duration.max(0).saturating_mul(24 * 3600)
+    }
+
     /// Whether it may pull from exactly these projects, which are sorted, and do nothing else.
     pub fn covers(&self, projects: &[Name]) -> bool {
         let mut named: Vec<&Name> = self.permissions.iter().map(|p| &p.namespace).collect();
@@ -128,7 +133,9 @@ impl Harbor {
             let query = [("q", q.as_str()), ("page", page.as_str()), ("page_size", size.as_str())];
             let more: Vec<Robot> = self.read(self.get("/robots", &query), "list robot accounts").await?;
             let last = more.len() < PAGE;
-            robots.extend(more);
+            // Whatever level was asked for, others may be among them.
+            let level = if project.is_some() { RobotLevel::Project } else { RobotLevel::System };
+            robots.extend(more.into_iter().filter(|robot| robot.level == self::level(level)));
             if last {
                 break;
             }

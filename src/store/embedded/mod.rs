@@ -241,6 +241,6 @@ impl RecordStore for EmbeddedStore {
     }
 
     async fn installation(&self) -> Result<String, StoreError> {
-        ask(&self.commands, |records| records.installation()).await
+        ask(&self.commands, Records::installation).await
     }
 }

@@ -116,7 +116,7 @@ async fn list(
         .filter(|project| query.lets("public", &project.is_public().to_string()))
         .collect();
     shown.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(query.answer(shown.iter().map(|project| state.project_json(&caller, project)).collect()))
+    Ok(query.answer(shown, |project| state.project_json(&caller, project)))
 }
 
 async fn exists(

@@ -232,7 +232,7 @@ async fn list(
         .filter(|robot| query.lets("name", &robot.stored_name))
         .collect();
     shown.sort_by(|a, b| a.stored_name.cmp(&b.stored_name));
-    Ok(query.answer(shown.into_iter().map(|robot| state.robot_json(robot)).collect()))
+    Ok(query.answer(shown, |robot| state.robot_json(robot)))
 }
 
 async fn one(Of(state): Of<Held>, Extension(caller): Extension<Caller>, Path(id): Path<i64>) -> Answer {

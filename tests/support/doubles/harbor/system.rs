@@ -114,7 +114,7 @@ async fn quotas(
             })
         })
         .collect();
-    Ok(query.answer(shown))
+    Ok(query.answer(shown, |quota| quota))
 }
 
 /// A robot is known and yet nobody here.

@@ -1,0 +1,266 @@
+//! `pullgate registry`: asks a running pullgate about a registry, and has it read at once.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use reqwest::{Certificate, Client, Method};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::Outcome;
+use super::output::{self, Cell, Format, GREEN, RED, YELLOW};
+
+/// How often progress is asked for.
+const POLL: Duration = Duration::from_millis(250);
+/// How long a call may take.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// Ask a running pullgate about a registry, or have it read at once
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a registry and read its spaces now, and wait for the end
+    ///
+    /// Exit codes: 0 it was read, 1 something is wrong with it, 2 pullgate cannot be asked.
+    Sync(SyncArguments),
+    /// Show how a registry is, and what it holds
+    ///
+    /// Exit codes: 0 all is well, 1 something is wrong with it, 2 pullgate cannot be asked.
+    Overview(OverviewArguments),
+}
+
+#[derive(Debug, Args)]
+struct SyncArguments {
+    /// Name of the registry's record
+    name: String,
+    /// Seconds to wait for the end
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    timeout: u64,
+    #[command(flatten)]
+    server: ServerArguments,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct OverviewArguments {
+    /// Name of the registry's record
+    name: String,
+    #[command(flatten)]
+    server: ServerArguments,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Where pullgate's management API is.
+#[derive(Debug, Args)]
+struct ServerArguments {
+    /// Address of the management API
+    #[arg(long, env = "PULLGATE_SERVER", default_value = "https://localhost:8444", value_name = "URL")]
+    server: String,
+    /// CA certificate of that address in PEM, as `DIR/tls/ca.crt` of a data directory; without it the system's are
+    /// trusted
+    #[arg(long, env = "PULLGATE_SERVER_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// File with a token of the management API, as `DIR/admin-token` of a data directory, or of the cluster
+    #[arg(long, env = "PULLGATE_TOKEN_FILE", value_name = "FILE")]
+    token_file: PathBuf,
+}
+
+impl Arguments {
+    pub fn run(self) -> anyhow::Result<Outcome> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            match self.command {
+                Command::Sync(arguments) => arguments.run().await,
+                Command::Overview(OverviewArguments { name, server, format }) => {
+                    show(&Server::new(server)?.overview(&name).await?, format)
+                }
+            }
+        })
+    }
+}
+
+impl SyncArguments {
+    async fn run(self) -> anyhow::Result<Outcome> {
+        let Self { name, timeout, server, format } = self;
+        let server = Server::new(server)?;
+        let asked = server.call(Method::POST, &format!("registries/{name}/sync")).await?;
+        let asked = time(&asked["requestedAt"]).context("the answer does not say when it was asked")?;
+        let bar = Bar::new(&name);
+        let wait = async {
+            loop {
+                let overview = server.overview(&name).await?;
+                if time(&overview["syncDone"]).is_some_and(|done| done >= asked) {
+                    return anyhow::Ok(overview);
+                }
+                bar.show(&overview["progress"]);
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let Ok(overview) = tokio::time::timeout(Duration::from_secs(timeout), wait).await else {
+            bail!(
+                "the registry was not read within {timeout} s; it goes on, see: pullgate registry overview {name}"
+            );
+        };
+        bar.clear();
+        show(&overview?, format)
+    }
+}
+
+/// A bar on a terminal; elsewhere a line when something changed.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn new(name: &str) -> Self {
+        Self(std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner().with_message(format!("asking {name}"));
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        }))
+    }
+
+    fn show(&self, progress: &Value) {
+        let (Some(bar), Some(done), Some(total)) =
+            (&self.0, progress["done"].as_u64(), progress["total"].as_u64())
+        else {
+            return;
+        };
+        if bar.length().is_none() {
+            // A constant that is well formed.
+            if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} spaces  {elapsed}") {
+                bar.set_style(style);
+            }
+        }
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A management API and who asks it.
+struct Server {
+    client: Client,
+    base: String,
+    token: SecretString,
+}
+
+impl Server {
+    fn new(arguments: ServerArguments) -> anyhow::Result<Self> {
+        let ServerArguments { server, ca, token_file } = arguments;
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut client =
+            Client::builder().timeout(ANSWER).no_proxy().redirect(reqwest::redirect::Policy::none());
+        if let Some(file) = ca {
+            let pem = std::fs::read(&file).with_context(|| format!("--ca {}", file.display()))?;
+            client = client.tls_certs_only(Certificate::from_pem_bundle(&pem).context("--ca")?);
+        }
+        let token = std::fs::read_to_string(&token_file);
+        let token = token.with_context(|| format!("--token-file {}", token_file.display()))?;
+        let token = SecretString::from(token.trim().to_owned());
+        let base = format!("{}/api/v1", server.trim_end_matches('/'));
+        Ok(Self {
+            client: client.build().context("no certificates are trusted here; give --ca")?,
+            base,
+            token,
+        })
+    }
+
+    async fn overview(&self, name: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, &format!("registries/{name}/overview")).await
+    }
+
+    async fn call(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+        let request = self.client.request(method, format!("{}/{path}", self.base));
+        let answer = request.bearer_auth(self.token.expose_secret()).send().await;
+        // Without the cause, "error sending request" is all that is said.
+        let answer = answer.with_context(|| format!("--server {} cannot be asked", self.base))?;
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap_or_default();
+        if !status.is_success() {
+            bail!("{} ({status})", body["detail"].as_str().unwrap_or("the server refuses"));
+        }
+        Ok(body)
+    }
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+fn show(overview: &Value, format: Format) -> anyhow::Result<Outcome> {
+    match format {
+        Format::Json => output::print_json(overview)?,
+        Format::Text => output::print(|out| text(out, overview))?,
+    }
+    Ok(Outcome::refused_if(overview["health"]["state"] == "Unhealthy"))
+}
+
+fn text(out: &mut dyn Write, overview: &Value) -> std::io::Result<()> {
+    let plain = |value: &Value| match value {
+        Value::Null => "unknown".to_owned(),
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        other => other.to_string(),
+    };
+    let health = &overview["health"];
+    let style = match health["state"].as_str() {
+        Some("Healthy") => GREEN,
+        Some("Unhealthy") => RED,
+        _ => YELLOW,
+    };
+    let spaces = &overview["spaces"];
+    let count = |name: &str| plain(&spaces[name]);
+    let since = health["since"].as_str().map(|since| format!(" since {since}")).unwrap_or_default();
+    let storage = &overview["storage"]["bytes"];
+    let storage = storage
+        .as_u64()
+        .map_or_else(|| "unknown".to_owned(), |bytes| indicatif::BinaryBytes(bytes).to_string());
+    let mut rows = vec![
+        ("registry", Cell::new(plain(&overview["name"]))),
+        ("type", Cell::new(plain(&overview["type"]))),
+        ("url", Cell::new(plain(&overview["url"]))),
+        (
+            "health",
+            Cell::styled(format!("{} ({}){since}", plain(&health["state"]), plain(&health["reason"])), style),
+        ),
+    ];
+    if let Some(message) = health["message"].as_str().filter(|message| !message.is_empty()) {
+        rows.push(("", Cell::new(plain(&message.into()))));
+    }
+    rows.extend([
+        ("version", Cell::new(plain(&overview["version"]))),
+        (
+            "spaces",
+            Cell::new(format!(
+                "{}: {} public, {} private; {} bound, {} not",
+                count("total"),
+                count("public"),
+                count("private"),
+                count("bound"),
+                count("unbound")
+            )),
+        ),
+        ("repositories", Cell::new(plain(&overview["repositories"]))),
+        ("storage", Cell::new(storage)),
+        ("robots", Cell::new(overview["robots"].as_array().map_or(0, Vec::len))),
+        ("last success", Cell::new(plain(&overview["lastSuccess"]))),
+        ("last discovery", Cell::new(plain(&overview["lastDiscovery"]))),
+    ]);
+    let rows: Vec<Vec<Cell>> = rows.into_iter().map(|(name, cell)| vec![Cell::new(name), cell]).collect();
+    output::rows(out, &rows)
+}

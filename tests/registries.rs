@@ -1,0 +1,9 @@
+//! Work with registries, against doubles of them that are as nasty as the real ones.
+
+mod discovery;
+mod drift;
+mod outcomes;
+mod plan;
+mod platform;
+mod robots;
+mod served;

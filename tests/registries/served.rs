@@ -1,0 +1,164 @@
+//! Registries in a real server: the API's overview, requests and digests, and the commands that ask it.
+
+use std::path::Path;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::platform::eventually;
+use crate::support::cli::run;
+use crate::support::doubles::harbor::{Harbor, Options};
+use crate::support::doubles::registry::{Access, Registry, push};
+use crate::support::server::{READY_WITHIN, Server, TOKEN};
+
+/// Asks registries every so many seconds.
+async fn server(directory: &Path, interval: &str) -> Server {
+    std::fs::write(directory.join("token"), TOKEN).unwrap();
+    let arguments = ["--registry-interval", interval, "--robot-overlap", "1"];
+    Server::start_with(directory, &arguments, READY_WITHIN).await
+}
+
+async fn integrate(server: &Server, name: &str, spec: Value, username: &str, password: &str) {
+    let body = json!({"metadata": {"name": name}, "spec": spec,
+        "credential": {"username": username, "password": password}});
+    server.call(Method::POST, "/registries", Some(body)).await;
+}
+
+async fn overview(server: &Server, name: &str) -> Value {
+    server.call(Method::GET, &format!("/registries/{name}/overview"), None).await
+}
+
+fn ask(server: &Server, directory: &Path, command: &[&str]) -> (i32, String, String) {
+    let (ca, token) = (directory.join("data/tls/ca.crt"), directory.join("token"));
+    let address = server.api.trim_end_matches("/api/v1");
+    let to = ["--server", address, "--ca", ca.to_str().unwrap(), "--token-file", token.to_str().unwrap()];
+    let run = run(&[&["registry"], command, &to].concat());
+    (run.code, run.stdout, run.stderr)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
+    let registry = Registry::start(&Access::Open);
+    assert!(push(&registry.host, "team/app", "1", None));
+    let harbor = Harbor::start(Options { registry: Some(registry.host.clone()), ..Options::default() });
+    harbor.add_project("team", false);
+    harbor.add_project("open", true);
+    harbor.set_used("team", 12_345_678);
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "3600").await;
+    let workspace = json!({"metadata": {"name": "a"}, "spec": {"namespaces": ["a-prod"]}});
+    server.call(Method::POST, "/workspaces", Some(workspace)).await;
+    integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
+    eventually("it is discovered and measured", async || {
+        let seen = overview(&server, "corp").await;
+        seen["spaces"]["total"] == 2 && seen["storage"]["bytes"] == 12_345_678
+    })
+    .await;
+    server.call(Method::PUT, "/spaces/corp.team/bindings/a", None).await;
+    eventually("there is a robot", async || {
+        overview(&server, "corp").await["robots"].as_array().is_some_and(|robots| robots.len() == 1)
+    })
+    .await;
+    let seen = overview(&server, "corp").await;
+    assert_eq!(
+        seen["spaces"],
+        json!({"total": 2, "public": 1, "private": 1, "bound": 1, "unbound": 1,
+        "suspended": 0, "missing": 0})
+    );
+    assert_eq!((&seen["health"]["state"], &seen["integrated"]), (&json!("Healthy"), &json!("Manual")));
+    assert!(seen["robots"][0]["expiresAt"].is_string() && seen["lastDiscovery"].is_string(), "{seen}");
+    // What is observed gets in nobody's way.
+    let spec = server.call(Method::GET, "/registries/corp", None).await["spec"].clone();
+    assert_eq!(spec["url"], harbor.url());
+
+    // The next look of its own is an hour away.
+    harbor.add_project("fresh", false);
+    let (code, out, err) = ask(&server, directory.path(), &["sync", "corp"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("Healthy") && out.contains("3: 1 public, 2 private; 1 bound, 2 not"), "{out}");
+    assert!(out.contains("MiB"), "{out}");
+    let (code, out, _) = ask(&server, directory.path(), &["overview", "corp", "--format", "json"]);
+    let seen: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &seen["spaces"]["total"]), (0, &json!(3)));
+
+    let resolve = async |image: &str| {
+        let body = json!({"image": image});
+        server.call(Method::POST, "/registries/corp/resolve", Some(body)).await
+    };
+    let app = format!("{}/team/app", harbor.host());
+    let named = resolve(&format!("{app}:1")).await;
+    assert_eq!(named["exists"], true);
+    assert_eq!(named["pinned"], format!("{app}:1@{}", named["digest"].as_str().unwrap()));
+    assert_eq!(resolve(&format!("{app}:none")).await["exists"], false);
+    let asked = |harbor: &Harbor| {
+        harbor.journal.requests().iter().filter(|seen| seen.path.contains("/manifests/")).count()
+    };
+    let before = asked(&harbor);
+    for _ in 0..10 {
+        assert_eq!(resolve(&format!("{app}:1")).await["digest"], named["digest"]);
+        assert_eq!(resolve(&format!("{app}:none")).await["exists"], false, "remembered too");
+    }
+    assert_eq!(asked(&harbor), before, "asked again");
+
+    let first = harbor.robots()[0].id;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    server.call(Method::POST, "/registries/corp/rotate", None).await;
+    eventually("the account is another", async || {
+        harbor.robots().iter().all(|robot| robot.id != first) && harbor.robots().len() == 1
+    })
+    .await;
+
+    harbor.set_admin_password("another");
+    let (code, out, err) = ask(&server, directory.path(), &["sync", "corp"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("CredentialsRejected") && out.contains("store the right ones"), "{out}");
+    let secrets = harbor.robots().into_iter().map(|robot| robot.secret).chain(["Harbor12345".to_owned()]);
+    let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
+    let told = format!("{out}{err}{log}{}", overview(&server, "corp").await);
+    for secret in secrets {
+        assert!(!told.contains(&secret));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_docker_registry_without_a_password_is_public_only_where_it_is() {
+    let (open, closed) =
+        (Registry::start(&Access::Open), Registry::start(&Access::Password("user", "secret")));
+    assert!(push(&open.host, "team/app", "1", None));
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "1").await;
+    for (name, registry) in [("open", &open), ("closed", &closed)] {
+        let body = json!({"metadata": {"name": name}, "spec": {"type": "Docker", "url": registry.url()}});
+        server.call(Method::POST, "/registries", Some(body)).await;
+    }
+    let explain = async |host: &str| {
+        let body = json!({"namespace": "x", "images": [format!("{host}/team/app:1")]});
+        server.call(Method::POST, "/explain", Some(body)).await.to_string()
+    };
+    eventually("the probe is recorded", async || explain(&closed.host).await.contains("PasswordProtected"))
+        .await;
+    assert!(explain(&open.host).await.contains("\"Public\""));
+    eventually("it is measured", async || overview(&server, "open").await["repositories"] == 1).await;
+    let seen = overview(&server, "open").await;
+    assert_eq!((&seen["tags"], &seen["storage"]), (&json!(1), &Value::Null), "unknown is not 0");
+    let (code, out, _) = ask(&server, directory.path(), &["overview", "open"]);
+    assert_eq!(code, 0);
+    assert!(out.lines().any(|line| line.starts_with("storage") && line.ends_with("unknown")), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_say_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "1").await;
+    let (code, _, err) = ask(&server, directory.path(), &["overview", "none"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("there is no Registry named none") && !err.contains(TOKEN), "{err}");
+    let missing = run(&["registry", "sync", "corp", "--token-file", "/no/such/file"]);
+    assert_eq!(missing.code, 2);
+    assert!(missing.stderr.contains("--token-file /no/such/file"), "{}", missing.stderr);
+    std::fs::write(directory.path().join("token"), "wrong").unwrap();
+    let (code, _, err) = ask(&server, directory.path(), &["sync", "corp"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("401"), "{err}");
+    assert!(run(&["registry", "sync", "--help"]).stdout.contains("Exit codes"));
+}
