@@ -165,6 +165,7 @@ impl RegistryArgs {
             allowed: allow_registry_range.into(),
             robot_days: robot_days.into(),
             overlap: Duration::from_secs(robot_overlap.into()),
+            ..registries::Settings::default()
         }
     }
 }

@@ -8,6 +8,7 @@ mod plan;
 mod report;
 mod robots;
 mod spaces;
+mod tokens;
 mod worker;
 
 use std::collections::HashMap;
@@ -38,12 +39,21 @@ pub struct Settings {
     pub robot_days: i64,
     /// How long the account that a new one took the place of is still good.
     pub overlap: Duration,
+    /// How long a token of a workspace's Artifactory lives. It is replaced in the last third of that, so pulls go on while
+    /// pullgate is away for as long.
+    pub token_life: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let (interval, overlap) = (Duration::from_secs(30), Duration::from_mins(2));
-        Self { interval, allowed: Arc::new([]), robot_days: 90, overlap }
+        Self {
+            interval,
+            allowed: Arc::new([]),
+            robot_days: 90,
+            overlap,
+            token_life: Duration::from_hours(7 * 24),
+        }
     }
 }
 

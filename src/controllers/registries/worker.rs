@@ -14,9 +14,11 @@ use super::plan::{Plan, Recorded};
 use super::report::{Accounts, Counts, Report};
 use super::robots::{self, Desired, Pass, Robots, Trouble};
 use super::spaces::{Outcome, Spaces, is_public};
+use super::tokens::{self, Tokens};
 use super::{Registries, View};
 use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Entry, Kind, Name, Owner, PullCredentials, Registry, RegistryType, Visibility};
+use crate::registry::artifactory::Artifactory;
 use crate::registry::fault::Fault;
 use crate::registry::http::Target;
 use crate::registry::{self, Checked, Found, RegistryClient, Tier, Usage};
@@ -41,6 +43,8 @@ pub(super) struct Worker {
     views: watch::Receiver<Arc<View>>,
     connection: Option<Connection>,
     robots: Option<Robots>,
+    /// Of a workspace's Artifactory.
+    tokens: Option<Tokens>,
     /// What the last pass found out about the account.
     tier: Option<Tier>,
     /// What was last asked for by an administrator.
@@ -92,6 +96,7 @@ impl Worker {
             views,
             connection: None,
             robots: None,
+            tokens: None,
             tier: None,
             requests: Requests::default(),
             measure_at: Instant::now(),
@@ -217,7 +222,8 @@ impl Worker {
             }
             Err(fault) => report.discovered = Some(Err(fault)),
         }
-        if measure || self.robots.is_none() || self.robots_at.is_some_and(|at| at <= Instant::now()) {
+        let none = self.robots.is_none() && self.tokens.is_none();
+        if measure || none || self.robots_at.is_some_and(|at| at <= Instant::now()) {
             // By what is recorded now, discovery included.
             report.accounts =
                 self.accounts(registry, &View::new(self.shared.published.records.load_full())).await;
@@ -289,6 +295,9 @@ impl Worker {
     async fn accounts(&mut self, registry: &Registry, view: &View) -> Option<Accounts> {
         self.robots_at = None;
         let client = self.connection.as_ref()?.client.clone();
+        if let Some(artifactory) = client.artifactory() {
+            return self.token(artifactory, registry).await;
+        }
         let harbor = client.harbor().filter(|_| registry.owner == Owner::Platform)?;
         if self.robots.is_none() {
             let installation = self.shared.store.installation().await;
@@ -337,6 +346,45 @@ impl Worker {
             }
         }
         Some(accounts)
+    }
+
+    /// Keeps the token that a workspace's namespaces pull with.
+    async fn token(&mut self, artifactory: &Artifactory, registry: &Registry) -> Option<Accounts> {
+        let (store, settings) = (self.shared.store.clone(), self.shared.settings.clone());
+        if self.tokens.is_none() {
+            let unread =
+                |error: &StoreError| tracing::warn!(%error, "the installation's name cannot be read");
+            let installation = store.installation().await.inspect_err(unread).ok()?;
+            self.tokens = Some(Tokens::new(installation, self.name.clone()));
+        }
+        let pass = tokens::Pass {
+            artifactory,
+            store: &*store,
+            registry,
+            life: settings.token_life,
+            overlap: settings.overlap,
+            renew_before: self.requests.rotation.map(Timestamp::as_second),
+        };
+        match self.tokens.as_mut()?.reconcile(&pass).await {
+            Ok((accounts, next)) => {
+                match &accounts.trouble {
+                    None => {
+                        self.robots_pause = RETRY;
+                        self.robots_at = next.map(|next| Instant::now() + next);
+                    }
+                    Some(fault) => {
+                        tracing::warn!(registry = %self.name, %fault, "the workspace's token cannot be kept");
+                        self.try_robots_again();
+                    }
+                }
+                Some(accounts)
+            }
+            Err(error) => {
+                tracing::warn!(registry = %self.name, %error, "the workspace's token cannot be recorded");
+                self.try_robots_again();
+                None
+            }
+        }
     }
 
     fn try_robots_again(&mut self) {
@@ -437,6 +485,11 @@ impl Worker {
     /// The record is gone: its accounts go too, as far as they can. Those that stay expire.
     async fn leave(mut self) {
         self.shared.metrics.registries.forget(&self.name);
+        if let (Some(connection), Some(tokens)) = (&self.connection, self.tokens.take())
+            && let Some(artifactory) = connection.client.artifactory()
+        {
+            return tokens.remove_all(artifactory).await;
+        }
         let (Some(connection), Some(robots), Some(tier)) =
             (self.connection.take(), self.robots.take(), self.tier)
         else {
@@ -462,8 +515,11 @@ impl Worker {
 impl Connection {
     /// Whether it leads where the record says, as the record says.
     fn serves(&self, registry: &Registry) -> bool {
-        let parts =
-            |r: &Registry| (r.kind, r.audience(), r.tls.clone(), r.has_credential, r.pull_credentials);
+        // Of a workspace's registry the last one follows from the status, which is pullgate's own.
+        let parts = |r: &Registry| {
+            let pull = (r.owner == Owner::Platform).then_some(r.pull_credentials);
+            (r.kind, r.audience(), r.tls.clone(), r.has_credential, pull)
+        };
         parts(&self.registry) == parts(registry)
     }
 }
