@@ -23,6 +23,7 @@ mod image_cli;
 mod image_references;
 mod pod_schema;
 mod real_registry;
+mod registries;
 mod scale;
 mod serving;
 mod store_contract;

@@ -1,0 +1,197 @@
+//! A platform in this process: a store, the index over it, and the work with registries.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use pullgate::controllers::index::{self, Published};
+use pullgate::controllers::registries::{Registries, Settings};
+use pullgate::domain::decision::{Reason, Request, decide};
+use pullgate::domain::pull_secret::{CredentialId, RobotId};
+use pullgate::domain::record::{Entry, Kind, Record};
+use pullgate::metrics::Metrics;
+use pullgate::runtime::Readiness;
+use pullgate::store::{Credential, CredentialChange, Document, Precondition, RecordStore, convert};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::doubles::harbor::Harbor;
+use crate::support::memory_store::MemoryStore;
+
+/// How long something may take that takes a few calls.
+pub const SOON: Duration = Duration::from_secs(5);
+/// How often registries are asked here.
+pub const INTERVAL: Duration = Duration::from_millis(300);
+
+pub struct Platform {
+    pub store: Arc<dyn RecordStore>,
+    pub published: Published,
+    pub metrics: Arc<Metrics>,
+    /// Ended with the platform.
+    tasks: JoinSet<()>,
+    settings: Settings,
+}
+
+impl Platform {
+    pub fn start() -> Self {
+        let settings =
+            Settings { interval: INTERVAL, overlap: Duration::from_secs(1), ..Settings::default() };
+        let store = MemoryStore::default();
+        // The index publishes here, and once.
+        store.lagging.store(true, Ordering::SeqCst);
+        Self::with(Arc::new(store), settings)
+    }
+
+    pub fn with(store: Arc<dyn RecordStore>, settings: Settings) -> Self {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let published = Published::default();
+        let mut platform = Self { store, published, metrics, tasks: JoinSet::new(), settings };
+        platform.resume();
+        platform
+    }
+
+    /// Ends all work at once, as a crash does. What was recorded stays.
+    pub async fn crash(&mut self) {
+        self.tasks.shutdown().await;
+        self.published = Published::default();
+    }
+
+    pub fn resume(&mut self) {
+        let (store, published, metrics) = (self.store.clone(), self.published.clone(), self.metrics.clone());
+        let pending = Readiness::default().wait_for("the index");
+        let settings = pullgate::domain::snapshot::Settings::default();
+        self.tasks.spawn(index::follow(
+            store.clone(),
+            None,
+            settings,
+            published.clone(),
+            metrics.clone(),
+            pending,
+        ));
+        let registries = Registries { store, published, metrics, settings: self.settings.clone() };
+        self.tasks.spawn(async move { match registries.keep().await {} });
+    }
+
+    /// Records a registry with a credential.
+    pub async fn integrate(&self, name: &str, spec: Value, username: &str, password: &str) {
+        let mut document = Document::new(Kind::Registry, name, spec);
+        document.spec["credential"] = json!({"name": format!("registry-{name}")});
+        let Record::Registry(Entry::Valid(registry)) = convert::record(&document) else {
+            panic!("not valid: {:?}", convert::parse(&document));
+        };
+        let (username, password, audience) = (username.into(), password.into(), registry.audience());
+        let credential = CredentialChange::Set(Credential { username, password, audience });
+        let (at, document) = match self.store.get(Kind::Registry, name).await.unwrap() {
+            None => (Precondition::Absent, document),
+            Some(old) => {
+                (Precondition::Version(old.version.clone()), Document { spec: document.spec, ..old })
+            }
+        };
+        self.store.put(document, at, credential).await.unwrap();
+    }
+
+    /// Integrates a Harbor of the platform as `corp`, as its admin.
+    pub async fn integrate_harbor(&self, harbor: &Harbor) {
+        self.integrate("corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
+    }
+
+    pub async fn put(&self, kind: Kind, name: &str, spec: Value) {
+        let document = Document::new(kind, name, spec);
+        self.store.put(document, Precondition::Absent, CredentialChange::Keep).await.unwrap();
+    }
+
+    pub async fn workspace(&self, name: &str, namespaces: &[&str]) {
+        self.put(Kind::Workspace, name, json!({"namespaces": namespaces})).await;
+    }
+
+    /// Changes what an administrator says, against whatever is observed at the same time.
+    pub async fn edit(&self, kind: Kind, name: &str, change: impl Fn(&mut Value)) {
+        loop {
+            let mut document = self.store.get(kind, name).await.unwrap().unwrap();
+            change(&mut document.spec);
+            let at = Precondition::Version(document.version.clone());
+            match self.store.put(document, at, CredentialChange::Keep).await {
+                Err(pullgate::store::StoreError::Changed { .. }) => {}
+                outcome => return drop(outcome.unwrap()),
+            }
+        }
+    }
+
+    pub async fn bind(&self, space: &str, workspaces: &[&str]) {
+        self.edit(Kind::RegistrySpace, space, |spec| spec["workspaces"] = json!(workspaces)).await;
+    }
+
+    pub async fn document(&self, kind: Kind, name: &str) -> Option<Document> {
+        self.store.get(kind, name).await.unwrap()
+    }
+
+    pub async fn status(&self, kind: Kind, name: &str) -> Value {
+        self.document(kind, name).await.map(|document| document.status).unwrap_or_default()
+    }
+
+    /// Status, reason and message of a condition.
+    pub async fn condition(&self, kind: Kind, name: &str, of: &str) -> [String; 3] {
+        let status = self.status(kind, name).await;
+        let found = status["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == of);
+        let text = |member: &str| {
+            let value = found.and_then(|condition| condition[member].as_str());
+            value.unwrap_or_default().to_owned()
+        };
+        [text("status"), text("reason"), text("message")]
+    }
+
+    /// How a pod's image is decided now.
+    pub fn reason(&self, namespace: &str, image: &str) -> Reason {
+        let snapshot = self.published.snapshot.load_full();
+        let now = Timestamp::now().as_second();
+        decide(&snapshot.scope(namespace), &Request { image, always: Some(true), now }).reason
+    }
+
+    /// The names of all recorded spaces.
+    pub async fn spaces(&self) -> Vec<String> {
+        let page = self.store.list(Kind::RegistrySpace, None, 100_000).await.unwrap();
+        page.items.into_iter().map(|document| document.name.into()).collect()
+    }
+
+    /// User name and password of a workspace's robot account.
+    pub async fn robot(&self, workspace: &str, space: Option<&str>) -> Option<(String, String)> {
+        let id =
+            RobotId { registry: "corp".into(), workspace: workspace.into(), space: space.map(Into::into) };
+        let stored = self.store.credential(&CredentialId::Robot(id)).await.unwrap()?;
+        Some((stored.username, stored.password.expose_secret().to_owned()))
+    }
+}
+
+/// Waits for what has to come about soon; how long it took.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    within(SOON, what, &mut holds).await
+}
+
+pub async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    start.elapsed()
+}
+
+/// Whether somebody who logs in so may pull from a project, by a token and what it opens.
+pub async fn can_pull(harbor: &Harbor, (username, password): (&str, &str), project: &str) -> bool {
+    let client = reqwest::Client::new();
+    let url = format!(
+        "{}/service/token?service=harbor-registry&scope=repository:{project}/some:pull",
+        harbor.url()
+    );
+    let answer = client.get(url).basic_auth(username, Some(password)).send().await.unwrap();
+    if !answer.status().is_success() {
+        return false;
+    }
+    let token = answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+    let url = format!("{}/v2/{project}/some/tags/list", harbor.url());
+    let status = client.get(url).bearer_auth(token).send().await.unwrap().status();
+    assert!(matches!(status.as_u16(), 200 | 401 | 403 | 404), "{status}");
+    matches!(status.as_u16(), 200 | 404)
+}
