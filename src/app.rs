@@ -69,7 +69,9 @@ impl App {
         let known = home.as_ref().map(|home| home.client.clone());
         let (authority, tokens) = authority(config.callers, directory, known).await?;
         let store: Arc<dyn RecordStore> = Arc::new(Counted::new(store, metrics.clone()));
-        let registry_clients = Arc::new(RegistryClients::new(store.clone(), config.allowed_ranges.into()));
+        let allowed =
+            config.registries.as_ref().map(|registries| registries.allowed.clone()).unwrap_or_default();
+        let registry_clients = Arc::new(RegistryClients::new(store.clone(), allowed));
         let metadata = Arc::new(Metadata::new(registry_clients.clone()));
         let bind = |address, setting: &'static str| Listener::bind(address).context(setting);
         let webhook_listener = bind(config.webhook, "--webhook-addr")?;

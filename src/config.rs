@@ -158,14 +158,15 @@ struct RegistryArgs {
 }
 
 impl RegistryArgs {
-    fn settings(self) -> (registries::Settings, Vec<IpNet>) {
+    fn settings(self) -> registries::Settings {
         let Self { registry_interval, allow_registry_range, robot_days, robot_overlap } = self;
-        let settings = registries::Settings {
+        registries::Settings {
             interval: Duration::from_secs(registry_interval.into()),
             robot_days: robot_days.into(),
             overlap: Duration::from_secs(robot_overlap.into()),
-        };
-        (settings, allow_registry_range)
+            allowed: allow_registry_range.into(),
+            ..registries::Settings::default()
+        }
     }
 }
 
@@ -313,8 +314,6 @@ pub struct Config {
     pub store: StoreSource,
     /// How registries are asked; `None`: they are not.
     pub registries: Option<registries::Settings>,
-    /// Addresses beside the public ones that registries of workspaces may have.
-    pub allowed_ranges: Vec<IpNet>,
     pub settings: Settings,
     pub settle: Duration,
     pub grace: Duration,
@@ -330,7 +329,6 @@ impl TryFrom<ServeArgs> for Config {
             arguments;
         let StoreArgs { store: backend, key_file, namespace, identity } = store;
         let callers = CallerSource::read(callers, backend)?;
-        let (registries, allowed_ranges) = registries.settings();
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
         let LogArgs { log, log_json } = log;
         let (certificate, clients) = tls.sources(&data_dir, backend, &namespace);
@@ -348,8 +346,7 @@ impl TryFrom<ServeArgs> for Config {
                     StoreSource::Kubernetes { namespace, identity }
                 }
             },
-            registries: Some(registries),
-            allowed_ranges,
+            registries: Some(registries.settings()),
             settings: decisions.settings(),
             settle: Duration::from_secs(settle),
             grace: Duration::from_secs(grace),

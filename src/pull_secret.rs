@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::domain::pull_secret::{CredentialId, RobotId};
-use crate::domain::record::{Entry, Records, Registry};
+use crate::domain::record::{Entry, Owner, Records, Registry};
 use crate::store::{Credential, RecordStore, StoreError};
 
 /// Why an entry has no credential.
@@ -79,16 +79,30 @@ impl LookedUp {
         if let Some(found) = self.0.get(id).filter(|found| Arc::ptr_eq(&found.record, entry)) {
             return Ok(found.credential.clone());
         }
-        let credential = match store.credential(id).await? {
-            None if matches!(id, CredentialId::Robot(_)) => Err(Unavailable::NoRobot),
-            None => Err(Unavailable::NotStored),
-            Some(credential) if credential.audience != record.audience() => Err(Unavailable::OtherAudience),
-            Some(credential) => Ok(credential),
-        };
+        let mut credential = stored(store, record, id).await?;
+        // A token that is not there for a moment, as after a change of the record's address, leaves nobody without: the
+        // workspace's own credential is what its namespaces have wherever there are no tokens.
+        if credential.is_err() && record.owner != Owner::Platform {
+            let own = CredentialId::Integration { registry: registry.clone() };
+            credential = stored(store, record, &own).await?;
+        }
         let found = Found { record: entry.clone(), credential: credential.clone() };
         self.0.insert(id.clone(), found);
         Ok(credential)
     }
+}
+
+async fn stored(
+    store: &dyn RecordStore,
+    record: &Registry,
+    id: &CredentialId,
+) -> Result<Result<Credential, Unavailable>, StoreError> {
+    Ok(match store.credential(id).await? {
+        None if matches!(id, CredentialId::Robot(_)) => Err(Unavailable::NoRobot),
+        None => Err(Unavailable::NotStored),
+        Some(credential) if credential.audience != record.audience() => Err(Unavailable::OtherAudience),
+        Some(credential) => Ok(credential),
+    })
 }
 
 /// The text of `.dockerconfigjson`. Serialising it exposes the passwords; nothing else does.

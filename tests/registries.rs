@@ -1,5 +1,6 @@
 //! Work with registries, against doubles of them that are as nasty as the real ones.
 
+mod artifactory;
 mod discovery;
 mod drift;
 mod outcomes;

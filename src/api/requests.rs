@@ -131,8 +131,8 @@ fn question(name: &str, registry: &Registry, image: &str) -> Result<Question, Ap
         return Err(ApiError::invalid("image", "this image is none of the registry's"));
     }
     let reference = parsed.digest.or(parsed.tag).unwrap_or("latest").to_owned();
-    let (url, repository) = (registry.url.clone(), parsed.path.to_string());
-    Ok(Question { registry: name.into(), url, repository, reference })
+    let (url, host) = (registry.url.clone(), parsed.domain.to_owned());
+    Ok(Question { registry: name.into(), url, host, repository: parsed.path.to_string(), reference })
 }
 
 fn rejected(document: Document) -> bool {

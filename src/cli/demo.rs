@@ -48,7 +48,6 @@ async fn serve_samples(directory: &Path) -> anyhow::Result<()> {
     let app = App::start(Config {
         // Those of the demo are nowhere.
         registries: None,
-        allowed_ranges: Vec::new(),
         data_dir: directory.join("data"),
         webhook: free,
         api: free,

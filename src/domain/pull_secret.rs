@@ -93,7 +93,15 @@ impl<'s> Scope<'s> {
         for claim in &workspace.claims {
             let registry = &snapshot.registries[claim.registry as usize];
             if registry.has_credential {
-                entries.entry(key(claim.host.as_str(), &claim.path)).or_insert_with(|| integration(registry));
+                let credential = || match registry.pull_credentials {
+                    PullCredentials::Integration => integration(registry),
+                    PullCredentials::Robot => CredentialId::Robot(RobotId {
+                        registry: registry.name.clone(),
+                        workspace: workspace.name.clone(),
+                        space: None,
+                    }),
+                };
+                entries.entry(key(claim.host.as_str(), &claim.path)).or_insert_with(credential);
             }
         }
         entries

@@ -193,7 +193,22 @@ impl Distribution {
         reference: &str,
         login: Login,
     ) -> Result<Option<String>, Fault> {
-        let url = http.url(&format!("/v2/{repository}/manifests/{reference}"));
+        self.resolve_below(http, "", repository, reference, login).await
+    }
+
+    /// The same where `/v2` is below another path, as `/artifactory/api/docker/team-a`.
+    ///
+    /// # Errors
+    /// The registry does not say.
+    pub async fn resolve_below(
+        &self,
+        http: &Http,
+        base: &str,
+        repository: &str,
+        reference: &str,
+        login: Login,
+    ) -> Result<Option<String>, Fault> {
+        let url = http.url(&format!("{base}/v2/{repository}/manifests/{reference}"));
         let scope = format!("repository:{repository}:pull");
         let call = |method| Call::new(method, url.clone()).accept(MANIFESTS);
         let answer = self.ask(http, call(Method::HEAD), &scope, login.clone()).await?;

@@ -70,7 +70,7 @@ impl RegistryClient for Docker {
         Ok(usage)
     }
 
-    async fn resolve(&self, repository: &str, reference: &str) -> Result<Option<String>, Fault> {
+    async fn resolve(&self, _: &str, repository: &str, reference: &str) -> Result<Option<String>, Fault> {
         self.distribution.resolve(&self.http, repository, reference, self.http.own()).await
     }
 }

@@ -42,6 +42,11 @@ pub enum Fault {
         "user name and password were rejected; they are tried again once a minute, or when others are stored"
     )]
     CredentialsHeldBack,
+    #[error(
+        "the registry keeps the account out (403), as it does for a while after several wrong logins; it is tried again \
+         once a minute, or when another credential is stored"
+    )]
+    Suspended,
     #[error("the account may not {0}")]
     NotPermitted(&'static str),
     #[error("its version {found} is too old; at least {needed} is needed")]
@@ -83,7 +88,7 @@ impl Fault {
             Self::Interrupted => "Interrupted",
             Self::Redirected(_) => "Redirected",
             Self::ForeignRealm(_) => "ForeignRealm",
-            Self::CredentialsRejected | Self::CredentialsHeldBack => "CredentialsRejected",
+            Self::CredentialsRejected | Self::CredentialsHeldBack | Self::Suspended => "CredentialsRejected",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::NotPermitted(_) => "NotPermitted",
             Self::TooOld { .. } => "TooOld",
@@ -116,7 +121,13 @@ impl Fault {
 
     /// Whether it speaks of user name and password.
     pub fn of_credentials(&self) -> bool {
-        matches!(self, Self::CredentialsRejected | Self::CredentialsHeldBack | Self::CredentialsMissing)
+        matches!(
+            self,
+            Self::CredentialsRejected
+                | Self::CredentialsHeldBack
+                | Self::CredentialsMissing
+                | Self::Suspended
+        )
     }
 
     /// Whether it says that the registry cannot be talked to at all.

@@ -222,8 +222,18 @@ impl Http {
 
     /// The registry rejected the own credential: it is not sent for a while.
     pub fn reject(&self) -> Fault {
-        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HOLD_BACK);
+        self.hold_back();
         Fault::CredentialsRejected
+    }
+
+    /// The registry keeps the own account out: to go on trying would prolong that.
+    pub fn suspended(&self) -> Fault {
+        self.hold_back();
+        Fault::Suspended
+    }
+
+    fn hold_back(&self) {
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HOLD_BACK);
     }
 
     /// Refuses a token server that is neither at the registry's own address nor the one that its record names.

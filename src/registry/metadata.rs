@@ -27,6 +27,8 @@ pub struct Question {
     pub registry: Name,
     /// Where it is, so that nothing is remembered of another one under its name.
     pub url: String,
+    /// As the image names it; an Artifactory may be one repository by each host.
+    pub host: String,
     pub repository: String,
     pub reference: String,
 }
@@ -69,10 +71,10 @@ impl Metadata {
     /// # Errors
     /// The registry does not say, or cannot be asked.
     pub async fn resolve(&self, question: Question, registry: &Registry) -> Result<Named, Arc<Unconnected>> {
-        let Question { registry: name, repository, reference, url: _ } = question.clone();
+        let Question { registry: name, host, repository, reference, url: _ } = question.clone();
         let ask = async {
             let client = self.clients.of(&name, registry).await?;
-            let digest = client.resolve(&repository, &reference).await?;
+            let digest = client.resolve(&host, &repository, &reference).await?;
             Ok::<_, Unconnected>(Named { digest, asked: Instant::now() })
         };
         self.answers.try_get_with(question, ask).await

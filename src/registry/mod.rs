@@ -4,6 +4,7 @@
 //! controllers, and decisions come from the records.
 
 pub mod address;
+pub mod artifactory;
 mod breaker;
 pub mod clients;
 pub mod distribution;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::artifactory::Artifactory;
 use self::docker::Docker;
 use self::fault::Fault;
 use self::harbor::Harbor;
@@ -39,12 +41,17 @@ pub trait RegistryClient: Send + Sync {
     /// What it holds, as far as it tells an account of this tier.
     async fn usage(&self, tier: Tier, spaces: &[Found]) -> Result<Usage, Fault>;
 
-    /// The digest of what a tag or digest of a repository names; `None` where there is no such thing. Both are valid
-    /// parts of an image reference.
-    async fn resolve(&self, repository: &str, reference: &str) -> Result<Option<String>, Fault>;
+    /// The digest of what a tag or digest of a repository names; `None` where there is no such thing. All are valid
+    /// parts of an image reference. The host tells where in the registry the repository is, never whom to ask.
+    async fn resolve(&self, host: &str, repository: &str, reference: &str) -> Result<Option<String>, Fault>;
 
     /// What only a Harbor can: projects and robot accounts.
     fn harbor(&self) -> Option<&Harbor> {
+        None
+    }
+
+    /// What only an Artifactory can: tokens, and several ways for docker.
+    fn artifactory(&self) -> Option<&Artifactory> {
         None
     }
 }
@@ -58,9 +65,7 @@ pub fn client(kind: RegistryType, target: Target) -> Result<Arc<dyn RegistryClie
     Ok(match kind {
         RegistryType::Harbor => Arc::new(Harbor::new(http)),
         RegistryType::Docker => Arc::new(Docker::new(http)),
-        RegistryType::Artifactory => {
-            return Err(Fault::Settings("Artifactory is not supported yet".to_owned()));
-        }
+        RegistryType::Artifactory => Arc::new(Artifactory::new(http)),
     })
 }
 

@@ -111,6 +111,12 @@ fn registry(
     if let Some(credential) = &spec.credential {
         faults.check("spec.credential.name", &credential.name, dns_name);
     }
+    // A workspace's namespaces have its own credential, unless a token was made and the status says so.
+    let pull_credentials = match (platform, status.robot_level) {
+        (true, _) => spec.pull_credentials.unwrap_or(PullCredentials::Robot),
+        (false, Some(_)) if spec.r#type == RegistryType::Artifactory => PullCredentials::Robot,
+        (false, _) => PullCredentials::Integration,
+    };
     let url = url.as_ref().map(bare).unwrap_or_default();
     let tls = spec.tls.map(|tls| Tls { ca: tls.ca_bundle, skip_verify: tls.insecure_skip_verify });
     faults.none_or(Registry {
@@ -122,7 +128,7 @@ fn registry(
         paths,
         declared_public: spec.visibility == Some(Visibility::Public),
         has_credential: spec.credential.is_some(),
-        pull_credentials: spec.pull_credentials.unwrap_or(PullCredentials::Robot),
+        pull_credentials,
         anonymous_pull: status.anonymous_pull,
         tls: tls.unwrap_or_default(),
         token_realm,

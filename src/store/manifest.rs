@@ -110,12 +110,18 @@ pub struct RegistryStatus {
     /// How far a long discovery is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-    /// What robot accounts of this Harbor can cover.
+    /// What robot accounts of this Harbor can cover. Of a workspace's Artifactory: its namespaces have a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub robot_level: Option<RobotLevel>,
-    /// Robot accounts that pullgate made.
+    /// Robot accounts that pullgate made; of an Artifactory the tokens, the one in use first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub robots: Vec<RobotStatus>,
+    /// How docker comes to the repositories of this Artifactory; absent where it does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_method: Option<DockerMethod>,
+    /// What images of this Artifactory's repositories start with, as `art.example.com/team-a/`; of many, the first ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_prefixes: Vec<String>,
     /// When somebody asked to read the registry at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync_requested: Option<Timestamp>,
@@ -155,6 +161,17 @@ pub enum RobotLevel {
     Project,
 }
 
+/// How docker comes to the repositories of an Artifactory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub enum DockerMethod {
+    /// `host/repository/image`
+    Path,
+    /// `repository.host/image`
+    Subdomain,
+    /// `host:port/image`
+    Port,
+}
+
 /// A robot account that namespaces pull with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -173,6 +190,12 @@ pub struct RobotStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    /// The id by which a token is taken back; never the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What a token may do, in the registry's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
 }
 
 /// How a registry came to be integrated.

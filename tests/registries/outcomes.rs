@@ -158,7 +158,7 @@ async fn redirects_are_not_followed_and_carry_no_credential() {
         client.check().await.unwrap();
         harbor.faults.always(Wrong::Redirect(status, format!("{}/api/v2.0/users/current", bait.url())));
         assert_eq!(reason(&*client).await, "Redirected");
-        assert!(matches!(client.resolve("team/app", "1").await, Err(Fault::Redirected(_))));
+        assert!(matches!(client.resolve("host", "team/app", "1").await, Err(Fault::Redirected(_))));
         assert!(bait.journal.requests().is_empty(), "{status}");
     }
 }
@@ -263,12 +263,12 @@ async fn what_a_tag_names_is_told_by_every_kind_of_registry() {
         harbor_at(&harbor.url()),
     ];
     for client in clients {
-        let digest = client.resolve("team/app", "1").await.unwrap().unwrap();
+        let digest = client.resolve("host", "team/app", "1").await.unwrap().unwrap();
         assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
-        assert_eq!(client.resolve("team/app", &digest).await.unwrap(), Some(digest));
-        assert_eq!(client.resolve("team/app", "2").await.unwrap(), None);
-        assert_eq!(client.resolve("team/none", "1").await.unwrap(), None);
+        assert_eq!(client.resolve("host", "team/app", &digest).await.unwrap(), Some(digest));
+        assert_eq!(client.resolve("host", "team/app", "2").await.unwrap(), None);
+        assert_eq!(client.resolve("host", "team/none", "1").await.unwrap(), None);
     }
     let nobody = docker(target(&closed.url(), None));
-    assert_eq!(nobody.resolve("team/app", "1").await.unwrap_err(), Fault::CredentialsMissing);
+    assert_eq!(nobody.resolve("host", "team/app", "1").await.unwrap_err(), Fault::CredentialsMissing);
 }

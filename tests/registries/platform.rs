@@ -71,7 +71,7 @@ impl Platform {
             metrics.clone(),
             pending,
         ));
-        let clients = Arc::new(Clients::new(store.clone(), Arc::new([])));
+        let clients = Arc::new(Clients::new(store.clone(), self.settings.allowed.clone()));
         let registries = Registries { store, published, metrics, clients, settings: self.settings.clone() };
         self.tasks.spawn(async move { match registries.keep().await {} });
     }

@@ -8,6 +8,7 @@ mod plan;
 mod report;
 mod robots;
 mod spaces;
+mod tokens;
 mod worker;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
@@ -31,16 +33,22 @@ use crate::store::RecordStore;
 pub struct Settings {
     /// How often a registry is asked what it has.
     pub interval: Duration,
+    /// Addresses beside the public ones that registries of workspaces may have.
+    pub allowed: Arc<[IpNet]>,
     /// How long a robot account lives, in days.
     pub robot_days: i64,
     /// How long the account that a new one took the place of is still good.
     pub overlap: Duration,
+    /// How long a token of a workspace's Artifactory lives. It is replaced in the last third of that, so pulls go on while
+    /// pullgate is away for as long.
+    pub token_life: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let (interval, overlap) = (Duration::from_secs(30), Duration::from_mins(2));
-        Self { interval, robot_days: 90, overlap }
+        let token_life = Duration::from_hours(7 * 24);
+        Self { interval, allowed: Arc::new([]), robot_days: 90, overlap, token_life }
     }
 }
 

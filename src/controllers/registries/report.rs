@@ -5,7 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::registry::fault::Fault;
 use crate::registry::{Checked, Tier, Usage};
 use crate::store::conditions::{self, Saying};
-use crate::store::manifest::{Condition, RegistryStatus, RobotLevel, RobotStatus, StorageSample};
+use crate::store::manifest::{
+    Condition, DockerMethod, RegistryStatus, RobotLevel, RobotStatus, StorageSample,
+};
 
 /// How old what a status says of the last success may be while nothing changes.
 const HEARTBEAT: SignedDuration = SignedDuration::from_mins(5);
@@ -38,6 +40,10 @@ pub(super) struct Accounts {
     pub trouble: Option<Fault>,
     /// An account waits for its end.
     pub retiring: bool,
+    /// What to say where there is no trouble, if anything other than of a Harbor's accounts.
+    pub saying: Option<Saying>,
+    /// Of an Artifactory: how docker comes to it, and what its images start with.
+    pub access: Option<(Option<DockerMethod>, Vec<String>)>,
 }
 
 /// What a pass found; `None`: it was not looked for.
@@ -97,6 +103,7 @@ impl Report {
         if let Some(accounts) = &self.accounts {
             let saying = match (&accounts.trouble, accounts.level) {
                 (Some(fault), _) => Some(Saying::no(fault.reason(), fault.to_string())),
+                (None, _) if accounts.saying.is_some() => accounts.saying.clone(),
                 (None, Some(RobotLevel::System)) => Some(Saying::yes("SystemRobots")),
                 (None, Some(RobotLevel::Project)) => Some(Saying::yes("ProjectRobots")),
                 (None, None) => None,
@@ -107,6 +114,10 @@ impl Report {
             }
             status.robot_level = accounts.level;
             status.robots.clone_from(&accounts.robots);
+            if let Some((method, prefixes)) = &accounts.access {
+                status.docker_method = *method;
+                status.image_prefixes.clone_from(prefixes);
+            }
         }
         status.progress = None;
         status.sync_done = self.followed.or(status.sync_done);

@@ -377,6 +377,8 @@ fn status(id: &RobotId, name: &str, since: UnixSeconds, expires_at: Option<UnixS
         space: id.space.as_ref().map(ToString::to_string),
         since: at(since).unwrap_or_default(),
         expires_at: expires_at.and_then(at),
+        id: None,
+        scope: None,
     }
 }
 

@@ -14,8 +14,10 @@ use super::plan::{Plan, Recorded};
 use super::report::{Accounts, Counts, Report};
 use super::robots::{self, Desired, Pass, Robots, Trouble};
 use super::spaces::{Outcome, Spaces, is_public};
+use super::tokens::{self, Tokens};
 use super::{Registries, View};
 use crate::domain::record::{Entry, Kind, Name, Owner, PullCredentials, Registry, RegistryType, Visibility};
+use crate::registry::artifactory::Artifactory;
 use crate::registry::clients::{self, Unconnected};
 use crate::registry::fault::Fault;
 use crate::registry::{Checked, Found, RegistryClient, Tier, Usage};
@@ -41,6 +43,8 @@ pub(super) struct Worker {
     /// The record that is worked for, and its client.
     connection: Option<(Registry, Arc<dyn RegistryClient>)>,
     robots: Option<Robots>,
+    /// Of a workspace's Artifactory.
+    tokens: Option<Tokens>,
     /// What the last pass found out about the account.
     tier: Option<Tier>,
     /// What was last asked for by an administrator.
@@ -86,6 +90,7 @@ impl Worker {
             views,
             connection: None,
             robots: None,
+            tokens: None,
             tier: None,
             requests: Requests::default(),
             measure_at: Instant::now(),
@@ -219,7 +224,8 @@ impl Worker {
             }
             Err(fault) => report.discovered = Some(Err(fault)),
         }
-        if measure || self.robots.is_none() || self.robots_at.is_some_and(|at| at <= Instant::now()) {
+        let none = self.robots.is_none() && self.tokens.is_none();
+        if measure || none || self.robots_at.is_some_and(|at| at <= Instant::now()) {
             // By what is recorded now, discovery included.
             report.accounts =
                 self.accounts(registry, &View::new(self.shared.published.records.load_full())).await;
@@ -291,6 +297,9 @@ impl Worker {
     async fn accounts(&mut self, registry: &Registry, view: &View) -> Option<Accounts> {
         self.robots_at = None;
         let client = self.connection.as_ref()?.1.clone();
+        if let Some(artifactory) = client.artifactory() {
+            return self.token(artifactory, registry).await;
+        }
         let harbor = client.harbor().filter(|_| registry.owner == Owner::Platform)?;
         if self.robots.is_none() {
             let installation = self.shared.store.installation().await;
@@ -338,6 +347,45 @@ impl Worker {
             }
         }
         Some(accounts)
+    }
+
+    /// Keeps the token that a workspace's namespaces pull with.
+    async fn token(&mut self, artifactory: &Artifactory, registry: &Registry) -> Option<Accounts> {
+        let (store, settings) = (self.shared.store.clone(), self.shared.settings.clone());
+        if self.tokens.is_none() {
+            let unread =
+                |error: &StoreError| tracing::warn!(%error, "the installation's name cannot be read");
+            let installation = store.installation().await.inspect_err(unread).ok()?;
+            self.tokens = Some(Tokens::new(installation, self.name.clone()));
+        }
+        let pass = tokens::Pass {
+            artifactory,
+            store: &*store,
+            registry,
+            life: settings.token_life,
+            overlap: settings.overlap,
+            renew_before: self.requests.rotation.map(Timestamp::as_second),
+        };
+        match self.tokens.as_mut()?.reconcile(&pass).await {
+            Ok((accounts, next)) => {
+                match &accounts.trouble {
+                    None => {
+                        self.robots_pause = RETRY;
+                        self.robots_at = next.map(|next| Instant::now() + next);
+                    }
+                    Some(fault) => {
+                        tracing::warn!(registry = %self.name, %fault, "the workspace's token cannot be kept");
+                        self.try_robots_again();
+                    }
+                }
+                Some(accounts)
+            }
+            Err(error) => {
+                tracing::warn!(registry = %self.name, %error, "the workspace's token cannot be recorded");
+                self.try_robots_again();
+                None
+            }
+        }
     }
 
     fn try_robots_again(&mut self) {
@@ -428,6 +476,11 @@ impl Worker {
     async fn leave(mut self) {
         self.shared.metrics.registries.forget(&self.name);
         self.shared.clients.forget(&self.name);
+        if let (Some((_, client)), Some(tokens)) = (&self.connection, self.tokens.take())
+            && let Some(artifactory) = client.artifactory()
+        {
+            return tokens.remove_all(artifactory).await;
+        }
         let (Some((registry, client)), Some(robots), Some(tier)) =
             (self.connection.take(), self.robots.take(), self.tier)
         else {
@@ -452,7 +505,9 @@ impl Worker {
 
 /// Whether what is to be done for two versions of a record is the same.
 fn same_work(one: &Registry, other: &Registry) -> bool {
-    one.pull_credentials == other.pull_credentials && clients::same_way(one, other)
+    // Of a workspace's registry it follows from the status, which is pullgate's own.
+    let pull = |r: &Registry| (r.owner == Owner::Platform).then_some(r.pull_credentials);
+    pull(one) == pull(other) && clients::same_way(one, other)
 }
 
 /// What is not so yet and somebody wants: projects to be made, or to be of another visibility.

@@ -25,10 +25,10 @@ pub enum Visibility {
     Private,
 }
 
-/// Which credential a namespace gets for a platform Harbor's private spaces.
+/// Which credential a namespace gets: for a platform Harbor's private spaces, and for its own workspace's registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
 pub enum PullCredentials {
-    /// A pull-only robot account of the workspace.
+    /// A pull-only robot account of the workspace, or a token that only pulls.
     Robot,
     /// The integration's own credential: only where the record says so, it leaves the control plane.
     Integration,

@@ -96,7 +96,7 @@ impl RegistryClient for Harbor {
         self.used(tier, spaces).await
     }
 
-    async fn resolve(&self, repository: &str, reference: &str) -> Result<Option<String>, Fault> {
+    async fn resolve(&self, _: &str, repository: &str, reference: &str) -> Result<Option<String>, Fault> {
         self.distribution.resolve(&self.http, repository, reference, self.http.own()).await
     }
 

@@ -97,8 +97,11 @@ async fn web_server(Of(state): Of<Held>, headers: HeaderMap) -> Answer {
     let mut state = state.lock().unwrap();
     state.admin(&headers)?;
     let method = state.docker_method.ok_or_else(|| Refusal::new(404, "Not available in the cloud"))?;
-    Ok(Json(json!({"key": "nginx", "webServerType": "NGINX", "artifactoryAppContext": "artifactory",
-        "serverName": state.url.split("://").last(), "dockerReverseProxyMethod": method, "useHttps": true})))
+    let ports: Vec<_> = state.ports.iter().map(|(key, port)| json!({"repoRef": key, "port": port})).collect();
+    Ok(Json(
+        json!({"key": "nginx", "reverseProxyRepositories": {"reverseProxyRepoConfigs": ports}, "webServerType": "NGINX", "artifactoryAppContext": "artifactory",
+        "serverName": state.url.split("://").last(), "dockerReverseProxyMethod": method, "useHttps": true}),
+    ))
 }
 
 fn for_people(bytes: u64) -> String {

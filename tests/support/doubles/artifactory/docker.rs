@@ -1,6 +1,6 @@
-//! `/v2` in front of a real registry, by the path: `host/KEY/image`.
+//! `/v2` in front of a real registry, by the path: `host/KEY/image`, and for each repository below its own path.
 
-use axum::extract::{Request, State as Of};
+use axum::extract::{Path, Request, State as Of};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
@@ -16,7 +16,11 @@ use crate::support::doubles::forwarding::{over_tls, parts};
 const LIFE: i64 = 3600;
 
 pub fn routes() -> Router<Held> {
-    Router::new().route("/v2/token", get(token)).route("/v2/", any(serve)).route("/v2/{*path}", any(serve))
+    Router::new()
+        .route("/v2/token", get(token))
+        .route("/v2/", any(serve))
+        .route("/v2/{*path}", any(serve))
+        .route("/artifactory/api/docker/{key}/v2/{*path}", any(serve_one))
 }
 
 /// A token with the rights of whoever asks, whatever is asked for.
@@ -31,6 +35,16 @@ async fn token(Of(state): Of<Held>, headers: HeaderMap) -> Response {
     let claims = json!({"sub": format!("{SUBJECT}{}", caller.name), "scp": scope, "jti": "docker"});
     let token = state.directory.signer.sign(claims, LIFE);
     Json(json!({"token": token, "expires_in": LIFE})).into_response()
+}
+
+/// One repository, whatever docker calls it by.
+async fn serve_one(
+    held: Of<Held>,
+    Path((key, path)): Path<(String, String)>,
+    mut request: Request,
+) -> Response {
+    *request.uri_mut() = format!("/v2/{key}/{path}").parse().unwrap();
+    serve(held, request).await
 }
 
 async fn serve(Of(held): Of<Held>, mut request: Request) -> Response {

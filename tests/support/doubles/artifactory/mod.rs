@@ -36,6 +36,8 @@ pub struct Options {
     pub registry: Option<String>,
     /// Whether anybody may make tokens.
     pub tokens: bool,
+    /// Whether the tokens are listed, as newer ones do.
+    pub lists_tokens: bool,
     /// Whether the storage is told in bytes too, as newer ones do.
     pub used_space_in_bytes: bool,
     /// How long a user who guessed passwords is kept out.
@@ -50,6 +52,7 @@ impl Default for Options {
             admin_password: "Art1factory".to_owned(),
             registry: None,
             tokens: true,
+            lists_tokens: true,
             used_space_in_bytes: true,
             suspension: Duration::from_mins(1),
         }
@@ -72,6 +75,8 @@ struct State {
     made: u64,
     /// How docker comes to the repositories; nobody is told in the cloud.
     docker_method: Option<&'static str>,
+    /// Of repositories that docker comes to by a port.
+    ports: Vec<(String, u16)>,
 }
 
 /// A running Artifactory. Its address, its journal and its faults are those of the server that it is.
@@ -109,6 +114,7 @@ impl Artifactory {
             kept: Vec::new(),
             made: 0,
             docker_method: Some("REPOPATHPREFIX"),
+            ports: Vec::new(),
             options,
         }));
         let routes = Router::new().merge(api::routes()).merge(tokens::routes()).merge(docker::routes());
@@ -140,8 +146,45 @@ impl Artifactory {
         self.state().docker_method = method;
     }
 
+    /// The port by which docker comes to a repository, where it does so by ports.
+    pub fn set_port(&self, key: &str, port: u16) {
+        self.state().ports.push((key.to_owned(), port));
+    }
+
     pub fn forbid_tokens(&self) {
         self.state().options.tokens = false;
+    }
+
+    pub fn allow_tokens(&self) {
+        self.state().options.tokens = true;
+    }
+
+    /// Makes a token as somebody else may, or as a crash leaves it behind.
+    pub fn leave_token(&self, description: &str) -> String {
+        let mut state = self.state();
+        state.made += 1;
+        let id = format!("left-{}", state.made);
+        let (subject, scope, description) =
+            ("admin".to_owned(), "artifact:x/**:r".to_owned(), description.to_owned());
+        state.kept.push(Kept { id: id.clone(), subject, scope, description });
+        id
+    }
+
+    /// Takes a token back behind everybody's back.
+    pub fn revoke(&self, id: &str) {
+        let mut state = self.state();
+        state.kept.retain(|kept| kept.id != id);
+        state.directory.revoked.insert(id.to_owned());
+    }
+
+    /// Whether somebody who guessed passwords is kept out.
+    pub fn is_suspended(&self, user: &str) -> bool {
+        self.state().directory.suspended.contains_key(user)
+    }
+
+    /// Another password for somebody.
+    pub fn set_password(&self, user: &str, password: &str) {
+        password.clone_into(&mut self.state().directory.users.get_mut(user).unwrap().password);
     }
 
     /// The tokens that can still be taken back.

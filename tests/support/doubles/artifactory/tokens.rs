@@ -40,7 +40,7 @@ pub struct Kept {
 
 pub fn routes() -> Router<Held> {
     Router::new()
-        .route("/access/api/v1/tokens", post(create))
+        .route("/access/api/v1/tokens", post(create).get(list))
         .route("/access/api/v1/tokens/{id}", delete(revoke))
 }
 
@@ -94,6 +94,24 @@ async fn create(Of(state): Of<Held>, headers: HeaderMap, body: Bytes) -> Respons
         told["expires_in"] = json!(seconds);
     }
     Json(told).into_response()
+}
+
+/// The tokens that can still be taken back: all to an administrator, to others their own.
+async fn list(Of(state): Of<Held>, headers: HeaderMap) -> Response {
+    let mut state = state.lock().unwrap();
+    let caller = match known(&mut state, &headers) {
+        Ok(caller) => caller,
+        Err(refused) => return refused,
+    };
+    if !state.options.lists_tokens {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let seen = state.kept.iter().filter(|kept| caller.is_admin() || kept.subject == caller.name);
+    let seen = seen.map(|kept| {
+        json!({"token_id": kept.id, "subject": format!("{SUBJECT}{}", kept.subject), "refreshable": false,
+            "description": kept.description})
+    });
+    Json(json!({"tokens": seen.collect::<Vec<_>>()})).into_response()
 }
 
 async fn revoke(Of(state): Of<Held>, headers: HeaderMap, Path(id): Path<String>) -> Response {
