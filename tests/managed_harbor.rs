@@ -20,7 +20,7 @@ fn secret(name: &str, version: &str, data: Value) -> (String, Secret) {
     (name.to_owned(), secret)
 }
 
-fn config_map(name: &str, data: Value) -> (String, ConfigMap) {
+fn config_map(name: &str, data: &Value) -> (String, ConfigMap) {
     (name.to_owned(), serde_json::from_value(json!({"metadata": {"name": name}, "data": data})).unwrap())
 }
 
@@ -85,7 +85,7 @@ fn core_objects() -> Objects {
             secret("prod-harbor-ingress", "22", json!({"ca.crt": PEM, "tls.crt": "c", "tls.key": "k"})),
         ]
         .into(),
-        config_maps: [config_map("prod-harbor-core", json!({"EXT_ENDPOINT": "https://harbor.example.com"}))]
+        config_maps: [config_map("prod-harbor-core", &json!({"EXT_ENDPOINT": "https://harbor.example.com"}))]
             .into(),
     }
 }
