@@ -139,7 +139,8 @@ async fn tenants_and_administrators_are_left_alone() {
     records(&world.client, Kind::Registry).delete("corp", &DeleteParams::default()).await.unwrap();
     world.reason(CLUSTER, "InStep").await;
     world.patch(HELM, json!({"source": format!("Helm {NAMED}/prod")})).await;
-    world.until(HELM, |f| f["spec"]["url"] == "https://harbor.example.com").await;
+    let found = world.until(HELM, |f| f["status"]["integrated"] == "Automatic").await;
+    assert_eq!(found["spec"]["url"], "https://harbor.example.com");
     // Taken back, it is an administrator's, whatever becomes of the instance.
     world.patch(HELM, json!({"source": null, "url": "https://mine.example.com"})).await;
     let found = world.until(HELM, |f| f["status"]["integrated"] == "Manual").await;
