@@ -1,5 +1,6 @@
 //! Builds the parts of a serving process and wires them, nothing else.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -94,7 +95,7 @@ impl App {
                 None
             }
         };
-        if let Some(Home { client, namespace, identity }) = home {
+        if let Some(Home { client, namespace, identity, managed_harbors }) = home {
             if let Some(shared) = &shared {
                 let pending = readiness.wait_for("the certificate");
                 let following = shared::follow(client.clone(), shared.clone(), certificate.clone(), pending);
@@ -104,7 +105,7 @@ impl App {
             let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
             let settings = config.registries.unwrap_or_default();
             let registries = Registries { store, published, metrics, clients: registry_clients, settings };
-            let leading = Leading { client, namespace, registries, shared };
+            let leading = Leading { client, namespace, managed_harbors, registries, shared };
             let elect = |stopping: Stopping| elector.lead(stopping.wait(), move || leading.clone().lead());
             runtime.supervise_to_the_end("the leader's election", elect);
         } else if let Some(settings) = config.registries {
@@ -178,15 +179,16 @@ struct Home {
     client: Client,
     namespace: String,
     identity: String,
+    managed_harbors: BTreeSet<String>,
 }
 
 async fn open(source: StoreSource) -> anyhow::Result<(Arc<dyn RecordStore>, Option<Home>)> {
     Ok(match source {
         StoreSource::Embedded { file, key_file } => (Arc::new(EmbeddedStore::open(&file, &key_file)?), None),
-        StoreSource::Kubernetes { namespace, identity } => {
+        StoreSource::Kubernetes { namespace, identity, managed_harbors } => {
             let client = cluster("--store kubernetes").await?;
             let store = KubernetesStore::new(client.clone(), namespace.as_str());
-            (Arc::new(store), Some(Home { client, namespace, identity }))
+            (Arc::new(store), Some(Home { client, namespace, identity, managed_harbors }))
         }
     })
 }

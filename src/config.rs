@@ -1,5 +1,6 @@
 //! What `serve` is told, by arguments and environment, as one validated value; nothing else reads the environment.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,6 +61,10 @@ struct StoreArgs {
     /// name and the process's number
     #[arg(long, env = "PULLGATE_IDENTITY", value_name = "NAME")]
     identity: Option<String>,
+    /// Kubernetes: namespace whose Harbors (HarborCluster objects, releases of Harbor's chart) are integrated by
+    /// themselves; repeat for more. Whoever may write there can integrate a registry for everybody. By default none
+    #[arg(long, env = "PULLGATE_MANAGED_HARBOR_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
+    managed_harbor_namespace: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -80,6 +85,8 @@ pub enum StoreSource {
         namespace: String,
         /// The replica's name among others.
         identity: String,
+        /// Namespaces whose Harbors are integrated.
+        managed_harbors: BTreeSet<String>,
     },
 }
 
@@ -125,6 +132,10 @@ pub enum ConfigError {
         "--api-audience {0}: a tokens file knows no audiences; leave it out, or say --api-auth kubernetes"
     )]
     UncheckedAudience(String),
+    #[error(
+        "--managed-harbor-namespace {0}: there is no cluster to look into; leave it out, or say --store kubernetes"
+    )]
+    NoCluster(String),
 }
 
 /// How registries are asked what they have, and what is made there.
@@ -327,7 +338,13 @@ impl TryFrom<ServeArgs> for Config {
     fn try_from(arguments: ServeArgs) -> Result<Self, ConfigError> {
         let ServeArgs { data_dir, addresses, tls, decisions, callers, store, registries, settle, grace, log } =
             arguments;
-        let StoreArgs { store: backend, key_file, namespace, identity } = store;
+        let StoreArgs { store: backend, key_file, namespace, identity, managed_harbor_namespace } = store;
+        // An empty variable of the environment is none.
+        let managed_harbors: BTreeSet<_> =
+            managed_harbor_namespace.into_iter().filter(|namespace| !namespace.is_empty()).collect();
+        if let (Backend::Embedded, Some(namespace)) = (backend, managed_harbors.first()) {
+            return Err(ConfigError::NoCluster(namespace.clone()));
+        }
         let callers = CallerSource::read(callers, backend)?;
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
         let LogArgs { log, log_json } = log;
@@ -343,7 +360,7 @@ impl TryFrom<ServeArgs> for Config {
                 Backend::Embedded => StoreSource::embedded(&data_dir, key_file),
                 Backend::Kubernetes => {
                     let identity = identity.unwrap_or_else(own_name);
-                    StoreSource::Kubernetes { namespace, identity }
+                    StoreSource::Kubernetes { namespace, identity, managed_harbors }
                 }
             },
             registries: Some(registries.settings()),

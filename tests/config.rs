@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Parser;
-use pullgate::config::{Config, ServeArgs};
+use pullgate::config::{Config, ServeArgs, StoreSource};
 use pullgate::tls::CertificateSource;
 
 #[derive(Debug, Parser)]
@@ -58,4 +58,20 @@ fn clients_are_narrowed_by_a_ca_and_by_names_of_it() {
     assert_eq!((&*clients.ca, clients.names), (Path::new("ca"), vec!["a".to_owned(), "b".to_owned()]));
     assert!(config(&["--client-name", "a"]).unwrap_err().contains("--client-ca"));
     assert!(config(&["--client-ca", "ca", "--client-name", ""]).is_err());
+}
+
+#[test]
+fn harbors_are_looked_for_nowhere_unless_somebody_says_where() {
+    let looked_into = |arguments: &[&str]| {
+        let arguments = [&["--store", "kubernetes"], arguments].concat();
+        match config(&arguments).unwrap().store {
+            StoreSource::Kubernetes { managed_harbors, .. } => Vec::from_iter(managed_harbors),
+            StoreSource::Embedded { .. } => panic!("embedded"),
+        }
+    };
+    assert!(looked_into(&[]).is_empty());
+    assert!(looked_into(&["--managed-harbor-namespace", ""]).is_empty());
+    let given = ["--managed-harbor-namespace", "b,a", "--managed-harbor-namespace", "c"];
+    assert_eq!(looked_into(&given), ["a", "b", "c"]);
+    assert!(config(&["--managed-harbor-namespace", "a"]).unwrap_err().contains("--store kubernetes"));
 }

@@ -21,6 +21,7 @@ mod doubles;
 mod https;
 mod image_cli;
 mod image_references;
+mod managed_harbor;
 mod pod_schema;
 mod real_registry;
 mod registries;

@@ -214,5 +214,12 @@ fn status_beside(current: &Document, old: &Record, new: &Document) -> Value {
         Record::Registry(Entry::Invalid(_)) => credentials::has_reference(current),
         _ => false,
     };
-    if closed { json!({ "anonymousPull": false }) } else { Value::Null }
+    let mut kept = if closed { json!({ "anonymousPull": false }) } else { Value::Null };
+    // Not observed of a registry: whose the record is, and what it has of the instance that it follows.
+    for field in ["integrated", "followed"] {
+        if let Some(value) = current.status.get(field) {
+            kept[field] = value.clone();
+        }
+    }
+    kept
 }

@@ -1,11 +1,13 @@
 //! What the leader does: everything that writes to the cluster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future;
 use kube::Client;
 use tokio::sync::watch;
 
+use super::managed_harbor::ManagedHarbors;
 use super::pull_secrets::{PullSecrets, Troubles};
 use super::registries::Registries;
 use super::statuses::Statuses;
@@ -19,6 +21,8 @@ pub struct Leading {
     pub client: Client,
     /// pullgate's own namespace.
     pub namespace: String,
+    /// Namespaces whose Harbors are integrated.
+    pub managed_harbors: BTreeSet<String>,
     /// What works with registries, and what the others work with too.
     pub registries: Registries,
     /// The certificate that replicas share, where pullgate issues its own.
@@ -32,6 +36,13 @@ impl Leading {
         let _leading = Gauge::raise(&metrics);
         let (troubles, told) = watch::channel(Troubles::default());
         let statuses = Statuses { store: store.clone(), published: published.clone(), troubles: told };
+        let managed = ManagedHarbors::new(
+            self.client.clone(),
+            self.managed_harbors,
+            store.clone(),
+            published.clone(),
+            metrics.clone(),
+        );
         let secrets = PullSecrets {
             client: self.client.clone(),
             namespace: self.namespace,
@@ -47,7 +58,8 @@ impl Leading {
                 None => future::pending().await,
             }
         };
-        future::join4(secrets.keep(), statuses.keep(), certificate, self.registries.keep()).await;
+        let registries = self.registries.keep();
+        future::join5(secrets.keep(), statuses.keep(), certificate, registries, managed.keep()).await;
     }
 }
 
@@ -67,5 +79,6 @@ impl Drop for Gauge {
         // Who leads next counts anew.
         self.0.leader.pull_secrets(0, 0, 0);
         self.0.registries.no_longer_leading();
+        self.0.leader.managed_harbors(0, 0, 0);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod index;
 pub mod leading;
+pub mod managed_harbor;
 pub mod pull_secrets;
 pub mod registries;
 pub mod statuses;

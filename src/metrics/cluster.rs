@@ -11,6 +11,8 @@ pub struct LeaderMetrics {
     pub leading: IntGauge,
     /// Pull secrets by state.
     secrets: IntGaugeVec,
+    /// Harbors of the cluster by state.
+    managed: IntGaugeVec,
 }
 
 /// Served certificates.
@@ -58,9 +60,29 @@ impl LeaderMetrics {
             ),
             &["state"],
         )?;
-        let metrics = Self { leading: add(registry, leading)?, secrets: add(registry, secrets)? };
+        let managed = IntGaugeVec::new(
+            Opts::new(
+                "pullgate_managed_harbors",
+                "Harbors found in the cluster, on the leader: instep with their records, unhealthy (or without address \
+                 or password), or in conflict with a record that somebody else made.",
+            ),
+            &["state"],
+        )?;
+        let metrics = Self {
+            leading: add(registry, leading)?,
+            secrets: add(registry, secrets)?,
+            managed: add(registry, managed)?,
+        };
         metrics.pull_secrets(0, 0, 0);
+        metrics.managed_harbors(0, 0, 0);
         Ok(metrics)
+    }
+
+    /// Notes how many Harbors of the cluster are in which state.
+    pub fn managed_harbors(&self, in_step: usize, unhealthy: usize, conflict: usize) {
+        for (state, count) in [("instep", in_step), ("unhealthy", unhealthy), ("conflict", conflict)] {
+            self.managed.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Notes how many pull secrets are in which state.

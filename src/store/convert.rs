@@ -93,6 +93,9 @@ fn registry(
     if spec.pull_credentials.is_some() && !(platform && spec.r#type == RegistryType::Harbor) {
         faults.add("spec.pullCredentials", "only a Harbor of the platform has it");
     }
+    if spec.source.is_some() && !(platform && spec.r#type == RegistryType::Harbor) {
+        faults.add("spec.source", "only a Harbor of the platform follows one that runs in the cluster");
+    }
     if let Some(tls) = &spec.tls
         && tls.ca_bundle.as_ref().is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----"))
     {

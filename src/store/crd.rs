@@ -150,6 +150,10 @@ fn rules(kind: Kind) -> &'static [(&'static str, &'static str)] {
                 "!has(self.pullCredentials) || (self.type == 'Harbor' && !has(self.workspace))",
                 "only a Harbor of the platform has it",
             ),
+            (
+                "!has(self.source) || (self.type == 'Harbor' && !has(self.workspace))",
+                "only a Harbor of the platform follows one that runs in the cluster",
+            ),
         ],
         Kind::RegistrySpace => {
             &[("!self.path.contains('/')", "a space is one lower-case path segment, as team-a")]

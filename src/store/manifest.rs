@@ -40,6 +40,10 @@ pub struct RegistrySpec {
     /// Platform Harbor: which credential bound namespaces get; `Robot` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_credentials: Option<PullCredentials>,
+    /// The Harbor in the cluster whose address, CA and password the record follows, as `Helm NAMESPACE/NAME`. pullgate
+    /// writes it; without it the record is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// Names a stored credential.
@@ -68,7 +72,7 @@ pub struct RegistryStatus {
     /// The spec's generation that this speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Valid`, `Reachable`, `Healthy`, `CredentialsValid`, `Discovered`, `PullCredentials`.
+    /// `Valid`, `Managed`, `Reachable`, `Healthy`, `CredentialsValid`, `Discovered`, `PullCredentials`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// Docker: whether somebody without a password may pull, as a probe found it.
@@ -77,6 +81,9 @@ pub struct RegistryStatus {
     /// Whether an administrator integrated it, or pullgate itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub integrated: Option<Integrated>,
+    /// What the record has of the Harbor that it follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
     /// Version of the registry's software.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -203,6 +210,18 @@ pub struct RobotStatus {
 pub enum Integrated {
     Manual,
     Automatic,
+}
+
+/// What a record has of the Harbor in the cluster that it follows; the rest is its administrator's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Followed {
+    /// Version of the Secret whose password was last taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_version: Option<String>,
+    /// The CA is the instance's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ca: bool,
 }
 
 /// One aspect of a record's state, as Kubernetes has it.

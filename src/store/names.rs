@@ -37,6 +37,18 @@ pub fn credential(registry: &str) -> String {
     if fits { plain } else { format!("long-registry-{}{}", short_hash(registry), short_hash(&plain)) }
 }
 
+/// The name of the record of a Harbor that runs in the cluster: `managed-NAMESPACE-NAME`, or a like name where that is
+/// too long. Two instances may come to one name; the record says whose it is.
+pub fn managed(namespace: &str, name: &str) -> String {
+    let plain = format!("managed-{namespace}-{name}");
+    if plain.len() <= NAME_MAX && plain.split('.').all(|label| label.len() <= LABEL_MAX) {
+        return plain;
+    }
+    let slug: String = plain.chars().map(|c| if c == '.' { '-' } else { c }).collect();
+    let slug: String = slug.chars().take(LABEL_MAX - HASH - 1).collect();
+    format!("{slug}-{}", short_hash(&plain))
+}
+
 fn is_inner(b: u8) -> bool {
     b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.'
 }

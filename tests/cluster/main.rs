@@ -15,6 +15,7 @@ mod control_plane;
 mod definitions;
 mod guard;
 mod lease;
+mod managed_harbor;
 mod pull_secrets;
 mod serving;
 mod statuses;
