@@ -4,10 +4,12 @@
 //! A task for each registry, so that one which is slow or down holds up no other. A registry that does not answer changes
 //! nothing that was recorded of it but what is said of its health.
 
+mod keeper;
 mod plan;
 mod report;
 mod robots;
 mod spaces;
+mod status;
 mod tokens;
 mod worker;
 
@@ -17,13 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
 pub use self::plan::{Observation, Plan, Recorded};
 use self::worker::Worker;
 use super::index::Published;
-use crate::domain::record::{Entry, Name, Records};
+use crate::domain::record::{Entry, Name, Records, Space};
 use crate::metrics::Metrics;
 use crate::registry::clients::Clients;
 use crate::store::RecordStore;
@@ -62,43 +63,23 @@ pub struct Registries {
     pub settings: Settings,
 }
 
-/// The records, and the spaces of each registry.
-#[derive(Default)]
-struct View {
-    records: Arc<Records>,
-    spaces: HashMap<Name, Vec<Recorded>>,
-}
-
-impl View {
-    fn new(records: Arc<Records>) -> Self {
-        let mut spaces: HashMap<Name, Vec<Recorded>> = HashMap::new();
-        for (name, entry) in &records.spaces {
-            if let Entry::Valid(space) = &**entry {
-                spaces.entry(space.registry.clone()).or_default().push((name.clone(), entry.clone()));
-            }
-        }
-        Self { records, spaces }
-    }
-
-    /// What is recorded of the spaces of a registry, by the records' names.
-    fn spaces_of(&self, registry: &str) -> &[Recorded] {
-        self.spaces.get(registry).map_or(&[], Vec::as_slice)
-    }
+/// What is recorded of the spaces of a registry, by the records' names.
+fn spaces_of(records: &Records, registry: &str) -> Vec<Recorded> {
+    let of = |entry: &Entry<Space>| entry.valid().is_some_and(|space| space.registry == registry);
+    let found = records.spaces.iter().filter(|(_, entry)| of(entry));
+    found.map(|(name, entry)| (name.clone(), entry.clone())).collect()
 }
 
 impl Registries {
     /// Works for as long as it is polled; dropping it stops every task.
     pub async fn keep(self) -> Infallible {
         let mut count = self.published.count.subscribe();
-        let views = watch::Sender::new(Arc::new(View::default()));
         let (mut workers, mut working) = (JoinSet::new(), HashMap::<Name, Id>::new());
         loop {
             if *count.borrow_and_update() > 0 {
-                let view = Arc::new(View::new(self.published.records.load_full()));
-                views.send_replace(view.clone());
-                for name in view.records.registries.keys() {
+                for name in self.published.records.load().registries.keys() {
                     if !working.contains_key(name) {
-                        let worker = Worker::new(name.clone(), self.clone(), views.subscribe());
+                        let worker = Worker::new(name.clone(), self.clone());
                         working.insert(name.clone(), workers.spawn(worker.run()).id());
                     }
                 }

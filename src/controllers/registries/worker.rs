@@ -1,6 +1,7 @@
-//! The work for one registry: a pass every interval, at once when its record changes, and over its robot accounts alone
-//! when bindings do.
+//! The work for one registry: a pass every interval, and at once when its record changes. Its accounts are kept beside
+//! that, see [`super::keeper`].
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,27 +11,25 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::keeper::{Keeper, Standing};
 use super::plan::{Plan, Recorded};
-use super::report::{Accounts, Counts, Report};
-use super::robots::{self, Desired, Pass, Robots, Trouble};
+use super::report::{Counts, Report};
 use super::spaces::{Outcome, Spaces, is_public};
-use super::tokens::{self, Tokens};
-use super::{Registries, View};
-use crate::domain::record::{Entry, Kind, Name, Owner, PullCredentials, Registry, RegistryType, Visibility};
-use crate::registry::artifactory::Artifactory;
+use super::status::{self, Requests};
+use super::{Registries, spaces_of};
+use crate::domain::record::{Entry, Name, Owner, Records, Registry, RegistryType, Visibility};
 use crate::registry::clients::{self, Unconnected};
 use crate::registry::fault::Fault;
 use crate::registry::{Checked, Found, RegistryClient, Tier, Usage};
 use crate::store::manifest::{Progress, RegistryStatus};
-use crate::store::{CredentialChange, Precondition, StoreError};
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How soon the registry is asked again that was changed.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How soon a robot account is tried again that could not be changed; each time twice as late, up to the interval.
+/// How soon a credential is read again that the store did not give.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often what a registry holds is measured, and its accounts are compared with what they should be.
+/// How often what a registry holds is measured.
 const MEASURE: Duration = Duration::from_mins(5);
 /// How long a discovery goes on before its progress is told, and how often.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -39,21 +38,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     name: Name,
     shared: Registries,
-    views: watch::Receiver<Arc<View>>,
+    standing: watch::Sender<Option<Standing>>,
     /// The record that is worked for, and its client.
     connection: Option<(Registry, Arc<dyn RegistryClient>)>,
-    robots: Option<Robots>,
-    /// Of a workspace's Artifactory.
-    tokens: Option<Tokens>,
-    /// What the last pass found out about the account.
-    tier: Option<Tier>,
     /// What was last asked for by an administrator.
     requests: Requests,
     measure_at: Instant,
-    robots_at: Option<Instant>,
-    robots_pause: Duration,
-    desired: Desired,
-    wishes: Vec<Wish>,
+    /// Stands for what administrators want that is not so yet.
+    wishes: u64,
     /// The last pass calls for another one at once.
     again: bool,
     /// All spaces were recorded once.
@@ -72,32 +64,16 @@ struct Discovery {
     changed: bool,
 }
 
-/// What somebody asked for in the registry's status.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Requests {
-    sync: Option<Timestamp>,
-    rotation: Option<Timestamp>,
-}
-
-/// What an administrator says of a space that is not so yet.
-type Wish = (Name, Option<Visibility>, Option<i64>);
-
 impl Worker {
-    pub fn new(name: Name, shared: Registries, views: watch::Receiver<Arc<View>>) -> Self {
+    pub fn new(name: Name, shared: Registries) -> Self {
         Self {
             name,
             shared,
-            views,
+            standing: watch::Sender::new(None),
             connection: None,
-            robots: None,
-            tokens: None,
-            tier: None,
             requests: Requests::default(),
             measure_at: Instant::now(),
-            robots_at: None,
-            robots_pause: RETRY,
-            desired: Desired::new(),
-            wishes: Vec::new(),
+            wishes: 0,
             again: false,
             discovered: false,
             trouble: None,
@@ -106,50 +82,53 @@ impl Worker {
 
     /// Works until the registry's record is gone.
     pub async fn run(mut self) {
+        let mut keeper = Keeper::new(self.name.clone(), self.shared.clone(), self.standing.subscribe());
+        tokio::select! {
+            () = self.work() => {}
+            () = keeper.run() => {}
+        }
+        self.shared.metrics.registries.forget(&self.name);
+        self.shared.clients.forget(&self.name);
+        if let Some((registry, _)) = self.connection.take() {
+            keeper.leave(&registry).await;
+        }
+    }
+
+    async fn work(&mut self) {
+        let mut count = self.shared.published.count.subscribe();
         let mut seen: Option<Arc<Entry<Registry>>> = None;
         let mut pass_at = Instant::now();
         loop {
-            let view = self.views.borrow_and_update().clone();
-            let Some(entry) = view.records.registries.get(&self.name) else { return self.leave().await };
+            count.mark_unchanged();
+            let records = self.shared.published.records.load_full();
+            let Some(entry) = records.registries.get(&self.name) else { return };
             if let Some(registry) = entry.valid() {
-                let recorded = view.spaces_of(&self.name);
                 if seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, entry)) {
                     if self.is_news(registry).await {
                         pass_at = pass_at.min(Instant::now() + DEBOUNCE);
                     }
                     seen = Some(entry.clone());
                 }
-                let wishes = wishes(registry, recorded);
+                let wishes = wishes(registry, &records, &self.name);
                 if wishes != self.wishes {
                     self.wishes = wishes;
                     pass_at = pass_at.min(Instant::now() + DEBOUNCE);
                 }
-                let desired = self.desired(registry, &view);
-                if desired != self.desired {
-                    self.desired = desired;
-                    self.robots_pause = RETRY;
-                    self.robots_at = Some(Instant::now() + DEBOUNCE);
-                }
                 if pass_at <= Instant::now() {
-                    pass_at = Instant::now() + self.pass(registry, &view).await;
-                } else if self.robots_at.is_some_and(|at| at <= Instant::now()) {
-                    let accounts = self.accounts(registry, &view).await;
-                    self.tell(Report { accounts, ..Report::default() }).await;
+                    pass_at = Instant::now() + self.pass(registry, &records).await;
                 }
             }
-            let next = self.robots_at.map_or(pass_at, |at| at.min(pass_at));
+            drop(records);
             tokio::select! {
-                changed = self.views.changed() => if changed.is_err() { return },
-                () = sleep_until(next) => {}
+                Ok(()) = count.changed() => {}
+                () = sleep_until(pass_at) => {}
             }
         }
     }
 
     /// Whether the registry's record says something new, and not only what was told of it.
     async fn is_news(&mut self, registry: &Registry) -> bool {
-        let Ok(Some(document)) = self.shared.store.get(Kind::Registry, &self.name).await else { return true };
-        let status: RegistryStatus = serde_json::from_value(document.status).unwrap_or_default();
-        let requests = Requests { sync: status.sync_requested, rotation: status.rotation_requested };
+        let Some(requests) = status::requests(&*self.shared.store, &self.name).await else { return true };
         let asked = requests != self.requests;
         if asked {
             self.requests = requests;
@@ -161,7 +140,7 @@ impl Worker {
     }
 
     /// Asks the registry everything that is due; how long until it is asked again.
-    async fn pass(&mut self, registry: &Registry, view: &View) -> Duration {
+    async fn pass(&mut self, registry: &Registry, records: &Records) -> Duration {
         let interval = self.shared.settings.interval;
         let client = match self.client(registry).await {
             Ok(client) => client,
@@ -179,8 +158,17 @@ impl Worker {
         let mut next = interval;
         match client.check().await {
             Ok(checked) => {
-                self.tier = Some(checked.tier);
-                self.look(client.as_ref(), registry, view, checked, &mut report).await;
+                let standing = Standing { client: client.clone(), tier: checked.tier };
+                self.standing.send_if_modified(|known| {
+                    let same = known.as_ref().is_some_and(|known| {
+                        known.tier == standing.tier && Arc::ptr_eq(&known.client, &standing.client)
+                    });
+                    if !same {
+                        *known = Some(standing);
+                    }
+                    !same
+                });
+                self.look(client.as_ref(), registry, records, checked, &mut report).await;
                 if self.again {
                     next = AGAIN.min(interval);
                 }
@@ -202,16 +190,17 @@ impl Worker {
         &mut self,
         client: &dyn RegistryClient,
         registry: &Registry,
-        view: &View,
+        records: &Records,
         checked: Checked,
         report: &mut Report,
     ) {
         let tier = checked.tier;
         report.checked = Some(Ok(checked));
         // Of what nobody recorded yet nothing is measured: decisions wait for the records.
-        let first = view.spaces_of(&self.name).is_empty() && !self.discovered;
+        let recorded = spaces_of(records, &self.name);
+        let first = recorded.is_empty() && !self.discovered;
         let measure = self.measure_at <= Instant::now() && !first;
-        match self.discover(client, registry, view, tier, measure).await {
+        match self.discover(client, registry, &recorded, tier, measure).await {
             Ok(Discovery { counts, usage, changed }) => {
                 report.discovered = counts.map(Ok);
                 report.usage = usage;
@@ -224,12 +213,6 @@ impl Worker {
             }
             Err(fault) => report.discovered = Some(Err(fault)),
         }
-        let none = self.robots.is_none() && self.tokens.is_none();
-        if measure || none || self.robots_at.is_some_and(|at| at <= Instant::now()) {
-            // By what is recorded now, discovery included.
-            report.accounts =
-                self.accounts(registry, &View::new(self.shared.published.records.load_full())).await;
-        }
     }
 
     /// Reads all spaces and what they hold, and records both.
@@ -237,7 +220,7 @@ impl Worker {
         &self,
         client: &dyn RegistryClient,
         registry: &Registry,
-        view: &View,
+        recorded: &[Recorded],
         tier: Tier,
         measure: bool,
     ) -> Result<Discovery, Fault> {
@@ -252,7 +235,6 @@ impl Worker {
             };
             let Some(found) = found else { return Ok(Discovery { usage, ..Discovery::default() }) };
             let by_space = usage.as_ref().map(|usage| usage.by_space.clone()).unwrap_or_default();
-            let recorded = view.spaces_of(&self.name);
             let counts = count(&found, recorded);
             // What a workspace integrates is for it alone: nothing is bound, and nobody fills the store with it.
             if registry.owner == Owner::Platform {
@@ -279,7 +261,8 @@ impl Worker {
                     |number: &AtomicUsize| i64::try_from(number.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
                 let progress = Progress { since, done: of(&done), total: of(&total) };
                 tracing::info!(registry = %self.name, done = progress.done, total = progress.total, "reading the registry's spaces");
-                self.change(|status, _| status.progress = Some(progress)).await;
+                let tell = |status: &mut RegistryStatus, _| status.progress = Some(progress);
+                status::change(&*self.shared.store, &self.name, tell).await;
             }
         };
         match select(Box::pin(work), Box::pin(telling)).await {
@@ -293,119 +276,10 @@ impl Worker {
         asked.inspect_err(|fault| tracing::warn!(registry = %self.name, %fault, "the registry does not tell what it holds")).ok()
     }
 
-    /// Makes the robot accounts what the bindings call for; `None` where this registry has none.
-    async fn accounts(&mut self, registry: &Registry, view: &View) -> Option<Accounts> {
-        self.robots_at = None;
-        let client = self.connection.as_ref()?.1.clone();
-        if let Some(artifactory) = client.artifactory() {
-            return self.token(artifactory, registry).await;
-        }
-        let harbor = client.harbor().filter(|_| registry.owner == Owner::Platform)?;
-        if self.robots.is_none() {
-            let installation = self.shared.store.installation().await;
-            let unread =
-                |error: &StoreError| tracing::warn!(%error, "the installation's name cannot be read");
-            self.robots = Some(Robots::new(installation.inspect_err(unread).ok()?, self.name.clone()));
-        }
-        let desired = self.desired(registry, view);
-        let level = match robots::level(self.tier?) {
-            Ok(level) => level,
-            Err(_) if registry.pull_credentials == PullCredentials::Integration => {
-                return Some(Accounts::default());
-            }
-            Err(fault) => return Some(Accounts { trouble: Some(fault), ..Accounts::default() }),
-        };
-        let settings = &self.shared.settings;
-        let pass = Pass {
-            harbor,
-            store: &*self.shared.store,
-            registry,
-            recorded: view.spaces_of(&self.name),
-            level,
-            days: settings.robot_days,
-            overlap: settings.overlap,
-            renew_before: self.requests.rotation.map(Timestamp::as_second),
-        };
-        let accounts = match self.robots.as_ref()?.reconcile(&pass, &desired).await {
-            Ok(accounts) => accounts,
-            Err(Trouble::Registry(fault)) => {
-                Accounts { level: Some(level), trouble: Some(fault), ..Accounts::default() }
-            }
-            Err(Trouble::Store(error)) => {
-                tracing::warn!(registry = %self.name, %error, "the robot accounts cannot be recorded");
-                self.try_robots_again();
-                return None;
-            }
-        };
-        if let Some(trouble) = &accounts.trouble {
-            tracing::warn!(registry = %self.name, %trouble, "some robot accounts are not as they should be");
-            self.try_robots_again();
-        } else {
-            self.robots_pause = RETRY;
-            if accounts.retiring {
-                self.robots_at = Some(Instant::now() + settings.overlap);
-            }
-        }
-        Some(accounts)
-    }
-
-    /// Keeps the token that a workspace's namespaces pull with.
-    async fn token(&mut self, artifactory: &Artifactory, registry: &Registry) -> Option<Accounts> {
-        let (store, settings) = (self.shared.store.clone(), self.shared.settings.clone());
-        if self.tokens.is_none() {
-            let unread =
-                |error: &StoreError| tracing::warn!(%error, "the installation's name cannot be read");
-            let installation = store.installation().await.inspect_err(unread).ok()?;
-            self.tokens = Some(Tokens::new(installation, self.name.clone()));
-        }
-        let pass = tokens::Pass {
-            artifactory,
-            store: &*store,
-            registry,
-            life: settings.token_life,
-            overlap: settings.overlap,
-            renew_before: self.requests.rotation.map(Timestamp::as_second),
-        };
-        match self.tokens.as_mut()?.reconcile(&pass).await {
-            Ok((accounts, next)) => {
-                match &accounts.trouble {
-                    None => {
-                        self.robots_pause = RETRY;
-                        self.robots_at = next.map(|next| Instant::now() + next);
-                    }
-                    Some(fault) => {
-                        tracing::warn!(registry = %self.name, %fault, "the workspace's token cannot be kept");
-                        self.try_robots_again();
-                    }
-                }
-                Some(accounts)
-            }
-            Err(error) => {
-                tracing::warn!(registry = %self.name, %error, "the workspace's token cannot be recorded");
-                self.try_robots_again();
-                None
-            }
-        }
-    }
-
-    fn try_robots_again(&mut self) {
-        self.robots_at = Some(Instant::now() + self.robots_pause);
-        self.robots_pause = (2 * self.robots_pause).min(self.shared.settings.interval);
-    }
-
-    /// Which accounts the bindings call for; none before it is known what the registry's own account may do.
-    fn desired(&self, registry: &Registry, view: &View) -> Desired {
-        let level = self.tier.and_then(|tier| robots::level(tier).ok());
-        level.map_or_else(Desired::new, |level| {
-            robots::desired(&self.name, registry, &view.records, view.spaces_of(&self.name), level)
-        })
-    }
-
     /// The client of the record as it is now, with the credential that is stored now.
     async fn client(&mut self, registry: &Registry) -> Result<Arc<dyn RegistryClient>, Unconnected> {
         let client = self.shared.clients.of(&self.name, registry).await?;
         if self.connection.as_ref().is_none_or(|(_, known)| !Arc::ptr_eq(known, &client)) {
-            self.tier = None;
             self.measure_at = Instant::now();
         }
         self.connection = Some((registry.clone(), client.clone()));
@@ -417,10 +291,6 @@ impl Worker {
         let metrics = &self.shared.metrics.registries;
         if let Some(checked) = &report.checked {
             metrics.asked(&self.name, checked.is_ok() && report.succeeded(), Timestamp::now().as_second());
-        }
-        if let Some(accounts) = &report.accounts {
-            let expiry = accounts.robots.iter().filter_map(|robot| robot.expires_at).min();
-            metrics.robots(&self.name, accounts.robots.len(), expiry.map(Timestamp::as_second));
         }
         let trouble = match &report {
             Report { checked: Some(Err(fault)), .. } | Report { discovered: Some(Err(fault)), .. } => {
@@ -441,65 +311,7 @@ impl Worker {
             _ => {}
         }
         let now = Timestamp::now();
-        self.change(|status, generation| report.tell(status, generation, now)).await;
-    }
-
-    async fn change(&self, edit: impl Fn(&mut RegistryStatus, i64)) {
-        // Another writer may be faster; what it wrote stays.
-        for _ in 0..4 {
-            match self.try_change(&edit).await {
-                Err(StoreError::Changed { .. }) => {}
-                Err(error) => {
-                    return tracing::warn!(registry = %self.name, %error, "the registry's status cannot be written");
-                }
-                Ok(()) => return,
-            }
-        }
-    }
-
-    async fn try_change(&self, edit: &impl Fn(&mut RegistryStatus, i64)) -> Result<(), StoreError> {
-        let store = &*self.shared.store;
-        let Some(document) = store.get(Kind::Registry, &self.name).await? else { return Ok(()) };
-        let mut status: RegistryStatus = serde_json::from_value(document.status.clone()).unwrap_or_default();
-        let before = status.clone();
-        edit(&mut status, document.generation);
-        if status == before {
-            return Ok(());
-        }
-        let at = Precondition::Version(document.version.clone());
-        // These types always serialise.
-        let status = serde_json::to_value(&status).unwrap_or_default();
-        store.put(crate::store::Document { status, ..document }, at, CredentialChange::Keep).await.map(drop)
-    }
-
-    /// The record is gone: its accounts go too, as far as they can. Those that stay expire.
-    async fn leave(mut self) {
-        self.shared.metrics.registries.forget(&self.name);
-        self.shared.clients.forget(&self.name);
-        if let (Some((_, client)), Some(tokens)) = (&self.connection, self.tokens.take())
-            && let Some(artifactory) = client.artifactory()
-        {
-            return tokens.remove_all(artifactory).await;
-        }
-        let (Some((registry, client)), Some(robots), Some(tier)) =
-            (self.connection.take(), self.robots.take(), self.tier)
-        else {
-            return;
-        };
-        let (Some(harbor), Ok(level)) = (client.harbor(), robots::level(tier)) else { return };
-        let pass = Pass {
-            harbor,
-            store: &*self.shared.store,
-            registry: &registry,
-            recorded: &[],
-            level,
-            days: self.shared.settings.robot_days,
-            overlap: Duration::ZERO,
-            renew_before: None,
-        };
-        if let Err(error) = robots.remove_all(&pass).await {
-            tracing::warn!(registry = %self.name, %error, "robot accounts of a registry that is recorded no more are left; they expire");
-        }
+        status::change(&*self.shared.store, &self.name, |status, at| report.tell(status, at, now)).await;
     }
 }
 
@@ -510,19 +322,22 @@ fn same_work(one: &Registry, other: &Registry) -> bool {
     pull(one) == pull(other) && clients::same_way(one, other)
 }
 
-/// What is not so yet and somebody wants: projects to be made, or to be of another visibility.
-fn wishes(registry: &Registry, recorded: &[Recorded]) -> Vec<Wish> {
-    if registry.owner != Owner::Platform || registry.kind != RegistryType::Harbor {
-        return Vec::new();
+/// Stands for what is not so yet and somebody wants: projects to be made, or to be of another visibility. A number, since
+/// of a registry that never answered that is every space.
+fn wishes(registry: &Registry, records: &Records, name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if registry.owner == Owner::Platform && registry.kind == RegistryType::Harbor {
+        for (record, entry) in &records.spaces {
+            let Some(space) = entry.valid().filter(|space| space.registry == name) else { continue };
+            let differs = space.visibility.is_some() && space.visibility != space.observed && !space.missing;
+            let confirmed = space.suspended && space.confirmed.is_some();
+            if space.project.is_none() || differs || confirmed {
+                let public = space.visibility.map(|visibility| visibility == Visibility::Public);
+                (record, public, space.confirmed).hash(&mut hasher);
+            }
+        }
     }
-    let unmet = recorded.iter().filter_map(|(name, entry)| {
-        let space = entry.valid()?;
-        let differs = space.visibility.is_some() && space.visibility != space.observed && !space.missing;
-        let confirmed = space.suspended && space.confirmed.is_some();
-        (space.project.is_none() || differs || confirmed)
-            .then(|| (name.clone(), space.visibility, space.confirmed))
-    });
-    unmet.collect()
+    hasher.finish()
 }
 
 fn count(found: &[Found], recorded: &[Recorded]) -> Counts {

@@ -1,0 +1,267 @@
+//! The accounts that namespaces pull with from one registry: at once when bindings change, and beside the reading of its
+//! spaces, which may take long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::report::{Accounts, Report};
+use super::robots::{self, Desired, Pass, Robots, Trouble};
+use super::status::{self, Requests};
+use super::tokens::{self, Tokens};
+use super::{Registries, spaces_of};
+use crate::domain::record::{Entry, Name, Owner, PullCredentials, Records, Registry};
+use crate::registry::artifactory::Artifactory;
+use crate::registry::{RegistryClient, Tier};
+use crate::store::StoreError;
+
+/// How long changes are collected before they are acted upon.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How soon an account is tried again that could not be changed; each time twice as late, up to the interval.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often accounts are compared with what they should be while nothing is known to have changed.
+const TICK: Duration = Duration::from_mins(5);
+
+/// What a registry's own account was found to be good for.
+#[derive(Clone)]
+pub(super) struct Standing {
+    pub client: Arc<dyn RegistryClient>,
+    pub tier: Tier,
+}
+
+/// See the module's text.
+pub(super) struct Keeper {
+    name: Name,
+    shared: Registries,
+    /// `None` before the registry answered once.
+    standing: watch::Receiver<Option<Standing>>,
+    robots: Option<Robots>,
+    /// Of a workspace's Artifactory.
+    tokens: Option<Tokens>,
+    /// What was last asked for by an administrator.
+    requests: Requests,
+    desired: Desired,
+    due: Instant,
+    pause: Duration,
+}
+
+impl Keeper {
+    pub fn new(name: Name, shared: Registries, standing: watch::Receiver<Option<Standing>>) -> Self {
+        Self {
+            name,
+            shared,
+            standing,
+            robots: None,
+            tokens: None,
+            requests: Requests::default(),
+            desired: Desired::new(),
+            due: Instant::now(),
+            pause: RETRY,
+        }
+    }
+
+    /// Works for as long as it is polled.
+    pub async fn run(&mut self) {
+        let mut count = self.shared.published.count.subscribe();
+        let mut seen: Option<Arc<Entry<Registry>>> = None;
+        loop {
+            count.mark_unchanged();
+            let records = self.shared.published.records.load_full();
+            let standing = self.standing.borrow_and_update().clone();
+            if let Some(standing) = &standing
+                && let Some(entry) = records.registries.get(&self.name)
+                && let Some(registry) = entry.valid()
+            {
+                if seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, entry)) {
+                    let requests = status::requests(&*self.shared.store, &self.name).await;
+                    if requests.is_some_and(|requests| requests != self.requests) {
+                        self.requests = requests.unwrap_or_default();
+                        self.soon();
+                    }
+                    seen = Some(entry.clone());
+                }
+                let desired = self.desired(registry, &records, standing.tier);
+                if desired != self.desired {
+                    self.desired = desired;
+                    self.soon();
+                }
+                if self.due <= Instant::now() {
+                    self.due = Instant::now() + TICK;
+                    let accounts = self.accounts(registry, &records, standing).await;
+                    self.tell(accounts).await;
+                }
+            }
+            // Before the registry answered there is nothing to do.
+            let idle = standing.is_none();
+            tokio::select! {
+                Ok(()) = count.changed() => {}
+                changed = self.standing.changed() => match changed {
+                    Ok(()) => self.soon(),
+                    Err(_) => return,
+                },
+                () = sleep_until(self.due), if !idle => {}
+            }
+        }
+    }
+
+    fn soon(&mut self) {
+        self.pause = RETRY;
+        self.due = self.due.min(Instant::now() + DEBOUNCE);
+    }
+
+    async fn tell(&self, accounts: Option<Accounts>) {
+        let Some(accounts) = accounts else { return };
+        let expiry = accounts.robots.iter().filter_map(|robot| robot.expires_at).min();
+        let metrics = &self.shared.metrics.registries;
+        metrics.robots(&self.name, accounts.robots.len(), expiry.map(Timestamp::as_second));
+        let report = Report { accounts: Some(accounts), ..Report::default() };
+        let now = Timestamp::now();
+        status::change(&*self.shared.store, &self.name, |status, at| report.tell(status, at, now)).await;
+    }
+
+    /// Makes the robot accounts what the bindings call for; `None` where this registry has none.
+    async fn accounts(
+        &mut self,
+        registry: &Registry,
+        records: &Records,
+        standing: &Standing,
+    ) -> Option<Accounts> {
+        let client = &standing.client;
+        if let Some(artifactory) = client.artifactory() {
+            return self.token(artifactory, registry).await;
+        }
+        let harbor = client.harbor().filter(|_| registry.owner == Owner::Platform)?;
+        if self.robots.is_none() {
+            let installation = self.shared.store.installation().await;
+            let unread =
+                |error: &StoreError| tracing::warn!(%error, "the installation's name cannot be read");
+            self.robots = Some(Robots::new(installation.inspect_err(unread).ok()?, self.name.clone()));
+        }
+        let desired = self.desired(registry, records, standing.tier);
+        let level = match robots::level(standing.tier) {
+            Ok(level) => level,
+            Err(_) if registry.pull_credentials == PullCredentials::Integration => {
+                return Some(Accounts::default());
+            }
+            Err(fault) => return Some(Accounts { trouble: Some(fault), ..Accounts::default() }),
+        };
+        let settings = &self.shared.settings;
+        let pass = Pass {
+            harbor,
+            store: &*self.shared.store,
+            registry,
+            recorded: &spaces_of(records, &self.name),
+            level,
+            days: settings.robot_days,
+            overlap: settings.overlap,
+            renew_before: self.requests.rotation.map(Timestamp::as_second),
+        };
+        let accounts = match self.robots.as_ref()?.reconcile(&pass, &desired).await {
+            Ok(accounts) => accounts,
+            Err(Trouble::Registry(fault)) => {
+                Accounts { level: Some(level), trouble: Some(fault), ..Accounts::default() }
+            }
+            Err(Trouble::Store(error)) => {
+                tracing::warn!(registry = %self.name, %error, "the robot accounts cannot be recorded");
+                self.try_again();
+                return None;
+            }
+        };
+        if let Some(trouble) = &accounts.trouble {
+            tracing::warn!(registry = %self.name, %trouble, "some robot accounts are not as they should be");
+            self.try_again();
+        } else {
+            self.pause = RETRY;
+            if accounts.retiring {
+                self.due = self.due.min(Instant::now() + settings.overlap);
+            }
+        }
+        Some(accounts)
+    }
+
+    /// Keeps the token that a workspace's namespaces pull with.
+    async fn token(&mut self, artifactory: &Artifactory, registry: &Registry) -> Option<Accounts> {
+        let (store, settings) = (self.shared.store.clone(), self.shared.settings.clone());
+        if self.tokens.is_none() {
+            let unread =
+                |error: &StoreError| tracing::warn!(%error, "the installation's name cannot be read");
+            let installation = store.installation().await.inspect_err(unread).ok()?;
+            self.tokens = Some(Tokens::new(installation, self.name.clone()));
+        }
+        let pass = tokens::Pass {
+            artifactory,
+            store: &*store,
+            registry,
+            life: settings.token_life,
+            overlap: settings.overlap,
+            renew_before: self.requests.rotation.map(Timestamp::as_second),
+        };
+        match self.tokens.as_mut()?.reconcile(&pass).await {
+            Ok((accounts, next)) => {
+                match &accounts.trouble {
+                    None => {
+                        self.pause = RETRY;
+                        if let Some(next) = next {
+                            self.due = self.due.min(Instant::now() + next);
+                        }
+                    }
+                    Some(fault) => {
+                        tracing::warn!(registry = %self.name, %fault, "the workspace's token cannot be kept");
+                        self.try_again();
+                    }
+                }
+                Some(accounts)
+            }
+            Err(error) => {
+                tracing::warn!(registry = %self.name, %error, "the workspace's token cannot be recorded");
+                self.try_again();
+                None
+            }
+        }
+    }
+
+    fn try_again(&mut self) {
+        self.due = Instant::now() + self.pause;
+        self.pause = (2 * self.pause).min(self.shared.settings.interval);
+    }
+
+    /// Which accounts the bindings call for, with the rights of the registry's own.
+    fn desired(&self, registry: &Registry, records: &Records, tier: Tier) -> Desired {
+        if registry.owner != Owner::Platform {
+            return Desired::new();
+        }
+        robots::level(tier).map_or_else(
+            |_| Desired::new(),
+            |level| robots::desired(&self.name, registry, records, &spaces_of(records, &self.name), level),
+        )
+    }
+
+    /// The record is gone: its accounts go too, as far as they can. Those that stay expire.
+    pub async fn leave(mut self, registry: &Registry) {
+        let Some(Standing { client, tier }) = self.standing.borrow().clone() else { return };
+        if let (Some(tokens), Some(artifactory)) = (self.tokens.take(), client.artifactory()) {
+            return tokens.remove_all(artifactory).await;
+        }
+        let (Some(robots), Some(harbor), Ok(level)) =
+            (self.robots.take(), client.harbor(), robots::level(tier))
+        else {
+            return;
+        };
+        let pass = Pass {
+            harbor,
+            store: &*self.shared.store,
+            registry,
+            recorded: &[],
+            level,
+            days: self.shared.settings.robot_days,
+            overlap: Duration::ZERO,
+            renew_before: None,
+        };
+        if let Err(error) = robots.remove_all(&pass).await {
+            tracing::warn!(registry = %self.name, %error, "robot accounts of a registry that is recorded no more are left; they expire");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The status of a registry's record: several write parts of it, each against what the others wrote.
+
+use jiff::Timestamp;
+
+use crate::domain::record::Kind;
+use crate::store::manifest::RegistryStatus;
+use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError};
+
+/// Attempts against other writers.
+const ATTEMPTS: usize = 8;
+
+/// What somebody asked for in the registry's status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Requests {
+    pub sync: Option<Timestamp>,
+    pub rotation: Option<Timestamp>,
+}
+
+/// What is asked for now; `None` where that cannot be read.
+pub(super) async fn requests(store: &dyn RecordStore, name: &str) -> Option<Requests> {
+    let document = store.get(Kind::Registry, name).await.ok().flatten()?;
+    let status: RegistryStatus = serde_json::from_value(document.status).unwrap_or_default();
+    Some(Requests { sync: status.sync_requested, rotation: status.rotation_requested })
+}
+
+/// Changes the status, where the change makes a difference. `edit` gets the generation of the spec too.
+pub(super) async fn change(
+    store: &dyn RecordStore,
+    name: &str,
+    edit: impl Fn(&mut RegistryStatus, i64) + Send + Sync,
+) {
+    for _ in 0..ATTEMPTS {
+        match attempt(store, name, &edit).await {
+            // Another writer was faster; what it wrote stays.
+            Err(StoreError::Changed { .. }) => {}
+            Err(error) => {
+                return tracing::warn!(registry = name, %error, "the registry's status cannot be written");
+            }
+            Ok(()) => return,
+        }
+    }
+}
+
+async fn attempt(
+    store: &dyn RecordStore,
+    name: &str,
+    edit: &(impl Fn(&mut RegistryStatus, i64) + Send + Sync),
+) -> Result<(), StoreError> {
+    let Some(document) = store.get(Kind::Registry, name).await? else { return Ok(()) };
+    let mut status: RegistryStatus = serde_json::from_value(document.status.clone()).unwrap_or_default();
+    let before = status.clone();
+    edit(&mut status, document.generation);
+    if status == before {
+        return Ok(());
+    }
+    let at = Precondition::Version(document.version.clone());
+    // These types always serialise.
+    let status = serde_json::to_value(&status).unwrap_or_default();
+    store.put(Document { status, ..document }, at, CredentialChange::Keep).await.map(drop)
+}
