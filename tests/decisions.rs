@@ -234,9 +234,9 @@ fn private_images_need_the_pull_policy_always() {
 
 #[test]
 fn public_is_believed_only_for_so_long() {
-    let observed = |at| {
+    let observed = |at: Option<i64>| {
         let mut s = space("corp", "library").bound(&["a"]);
-        (s.1.visibility, s.1.observed, s.1.observed_at) = (None, Some(Visibility::Public), at);
+        (s.1.visibility, s.1.observed, s.1.observed_at) = (None, Some(Visibility::Public), at.into());
         records([registry("corp").into(), s.into(), workspace("a", &["a-prod"]).into()])
     };
     let settings = Settings { public_max_age: Some(60), ..Settings::default() };
@@ -249,6 +249,16 @@ fn public_is_believed_only_for_so_long() {
     assert_eq!(reason(&observed(Some(NOW - 61)), "b"), Reason::Stale);
     assert_eq!(reason(&observed(None), "b"), Reason::Stale);
     assert_eq!(reason(&observed(None), "a-prod"), Reason::Bound);
+    // A look at the whole registry confirms what was recorded of its spaces before, and not what never was.
+    let confirmed = |at, looked: i64| {
+        let mut corp = registry("corp");
+        corp.1.discovered_at = Some(looked);
+        let registries = records([corp.into()]).registries;
+        Records { registries, ..observed(at) }
+    };
+    assert_eq!(reason(&confirmed(Some(NOW - 3600), NOW - 60), "b"), Reason::Public);
+    assert_eq!(reason(&confirmed(Some(NOW - 3600), NOW - 61), "b"), Reason::Stale);
+    assert_eq!(reason(&confirmed(None, NOW), "b"), Reason::Stale);
 }
 
 #[test]

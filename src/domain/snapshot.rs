@@ -262,7 +262,7 @@ impl Snapshot {
                 bound.dedup();
             }
             // What was read of the whole registry confirms what was recorded of each space before, unwritten.
-            let observed_at = match space.observed_at {
+            let observed_at = match space.observed_at.get() {
                 Some(at) => short(Some(at)).max(self.registries[registry as usize].discovered_at),
                 None => 0,
             };

@@ -154,13 +154,13 @@ fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
         workspaces: spec.workspaces.into_iter().map(Name::from).collect(),
         visibility: spec.visibility,
         observed: status.visibility,
-        observed_at: status.observed_at.map(Timestamp::as_second),
+        observed_at: status.observed_at.map(Timestamp::as_second).into(),
         suspended: status.suspended,
         missing: status.missing,
-        project: status.registry_id,
-        confirmed: spec.project_id,
-        repositories: status.repositories,
-        storage: status.storage,
+        project: status.registry_id.into(),
+        confirmed: spec.project_id.into(),
+        repositories: status.repositories.into(),
+        storage: status.storage.into(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use pullgate::controllers::registries::{Observation, Plan, Recorded};
-use pullgate::domain::record::{Entry, Space, Visibility};
+use pullgate::domain::record::{Entry, Known, Space, Visibility};
 use pullgate::registry::Found;
 
 use crate::support::records::space;
@@ -19,7 +19,7 @@ fn recorded(path: &str, change: impl FnOnce(&mut Space)) -> Recorded {
     let mut named = space("corp", path);
     let space = &mut named.1;
     (space.visibility, space.observed) = (None, Some(Visibility::Private));
-    (space.project, space.repositories) = (Some(7), Some(1));
+    (space.project, space.repositories) = (Some(7).into(), Some(1).into());
     change(space);
     (named.0, Arc::new(Entry::Valid(named.1)))
 }
@@ -50,13 +50,13 @@ fn another_project_under_the_name_suspends_bindings_until_it_is_confirmed() {
     // Once suspended it stays so, though its number is known now.
     let suspended = |space: &mut Space| {
         bound(space);
-        (space.suspended, space.project) = (true, Some(8));
+        (space.suspended, space.project) = (true, Some(8).into());
     };
     assert_eq!(plan(vec![found("a", 8, false)], &[recorded("a", suspended)]), Plan::default());
     let confirm = |project| {
         move |space: &mut Space| {
             suspended(space);
-            space.confirmed = Some(project);
+            space.confirmed = Some(project).into();
         }
     };
     assert_eq!(
@@ -81,9 +81,11 @@ fn another_project_under_the_name_suspends_bindings_until_it_is_confirmed() {
 
 #[test]
 fn what_an_administrator_wants_is_made_and_set() {
-    let fresh = recorded("a", |space| (space.project, space.visibility) = (None, Some(Visibility::Public)));
+    let fresh = recorded("a", |space| {
+        (space.project, space.visibility) = (Known::default(), Some(Visibility::Public))
+    });
     assert_eq!(plan(Vec::new(), &[fresh]).make, [("corp.a".into(), "a".into(), Visibility::Public)]);
-    let undeclared = recorded("a", |space| space.project = None);
+    let undeclared = recorded("a", |space| space.project = Known::default());
     assert_eq!(plan(Vec::new(), &[undeclared]).make[0].2, Visibility::Private);
     let declared = recorded("a", |space| space.visibility = Some(Visibility::Private));
     let drifted = plan(vec![found("a", 7, true)], &[declared]);

@@ -1,8 +1,8 @@
 //! Small builders for records: `registry("corp").harbor().host("harbor.example.com")`.
 
 use pullgate::domain::record::{
-    Entry, Host, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy, Record, Records, Registry,
-    RegistryType, Selector, Space, Tls, Unmanaged, Visibility, Workspace,
+    Entry, Host, Known, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy, Record, Records,
+    Registry, RegistryType, Selector, Space, Tls, Unmanaged, Visibility, Workspace,
 };
 
 #[derive(Clone, Debug)]
@@ -63,13 +63,13 @@ pub fn space(registry: &str, path: &str) -> Named<Space> {
         workspaces: Box::default(),
         visibility: Some(Visibility::Private),
         observed: None,
-        observed_at: None,
+        observed_at: Known::default(),
         suspended: false,
         missing: false,
-        project: None,
-        confirmed: None,
-        repositories: None,
-        storage: None,
+        project: Known::default(),
+        confirmed: Known::default(),
+        repositories: Known::default(),
+        storage: Known::default(),
     };
     Named(format!("{registry}.{path}").into(), record)
 }

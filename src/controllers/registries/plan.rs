@@ -40,18 +40,18 @@ impl Observation {
     pub fn recorded(space: &Space) -> Self {
         Self {
             visibility: space.observed,
-            project: space.project,
+            project: space.project.get(),
             suspended: space.suspended,
             missing: space.missing,
-            repositories: space.repositories,
-            storage: space.storage,
+            repositories: space.repositories.get(),
+            storage: space.storage.get(),
         }
     }
 
     /// What is to be recorded of a space that was found. `storage`: bytes, where they were asked for.
     fn of(space: &Space, found: &Found, storage: Option<i64>) -> Self {
-        let another = matches!((space.project, found.id), (Some(seen), Some(id)) if seen != id);
-        let confirmed = found.id.is_some() && space.confirmed == found.id;
+        let another = matches!((space.project.get(), found.id), (Some(seen), Some(id)) if seen != id);
+        let confirmed = found.id.is_some() && space.confirmed.get() == found.id;
         // Whoever made a project again under its name would else inherit who may pull from it.
         let suspended = !space.workspaces.is_empty() && !confirmed && (space.suspended || another);
         Self {
@@ -60,7 +60,7 @@ impl Observation {
             suspended,
             missing: false,
             repositories: found.repositories,
-            storage: storage.or(space.storage.filter(|_| !another)),
+            storage: storage.or(space.storage.get().filter(|_| !another)),
         }
     }
 
@@ -91,7 +91,7 @@ impl Plan {
                     plan.compare(name, space, &here, here.id.and_then(|id| storage.get(&id).copied()));
                     twins.insert(space.path.clone(), here);
                 }
-                None if space.project.is_none() => {
+                None if space.project.get().is_none() => {
                     let visibility = space.visibility.unwrap_or(Visibility::Private);
                     plan.make.push((name.clone(), space.path.clone(), visibility));
                 }

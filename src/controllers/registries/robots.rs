@@ -100,7 +100,7 @@ pub(super) fn desired(
     }
     for space in recorded.iter().filter_map(|(_, entry)| entry.valid()) {
         // Of a project that is not there, Harbor refuses the whole account.
-        let real = space.project.is_some() && !space.missing && !space.suspended;
+        let real = space.project.get().is_some() && !space.missing && !space.suspended;
         if !real || space.effective_visibility() == Visibility::Public {
             continue;
         }
@@ -200,7 +200,7 @@ impl Robots {
                     .iter()
                     .filter_map(|(_, entry)| entry.valid())
                     .filter(|space| spaces.contains(&space.path) && !space.missing);
-                for project in projects.filter_map(|space| space.project) {
+                for project in projects.filter_map(|space| space.project.get()) {
                     found.extend(pass.harbor.robots(&tag, Some(project)).await?);
                 }
             }

@@ -330,10 +330,10 @@ fn wishes(registry: &Registry, records: &Records, name: &str) -> u64 {
         for (record, entry) in &records.spaces {
             let Some(space) = entry.valid().filter(|space| space.registry == name) else { continue };
             let differs = space.visibility.is_some() && space.visibility != space.observed && !space.missing;
-            let confirmed = space.suspended && space.confirmed.is_some();
-            if space.project.is_none() || differs || confirmed {
+            let confirmed = space.suspended && space.confirmed.get().is_some();
+            if space.project.get().is_none() || differs || confirmed {
                 let public = space.visibility.map(|visibility| visibility == Visibility::Public);
-                (record, public, space.confirmed).hash(&mut hasher);
+                (record, public, space.confirmed.get()).hash(&mut hasher);
             }
         }
     }

@@ -7,6 +7,7 @@ mod policy;
 mod registry;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use compact_str::CompactString;
@@ -56,19 +57,20 @@ pub struct Space {
     pub visibility: Option<Visibility>,
     /// What the registry last said.
     pub observed: Option<Visibility>,
-    pub observed_at: Option<UnixSeconds>,
+    /// Unix seconds.
+    pub observed_at: Known,
     /// The project was deleted and made again under its name: bindings rest until an admin confirms them.
     pub suspended: bool,
     /// The registry says that there is no such project any more.
     pub missing: bool,
     /// The registry's own number of the project that was last seen.
-    pub project: Option<i64>,
+    pub project: Known,
     /// The project that an admin confirmed the bindings for.
-    pub confirmed: Option<i64>,
+    pub confirmed: Known,
     /// Number of repositories, where the registry tells.
-    pub repositories: Option<i64>,
+    pub repositories: Known,
     /// Bytes stored, where the registry tells.
-    pub storage: Option<i64>,
+    pub storage: Known,
 }
 
 impl Space {
@@ -81,6 +83,37 @@ impl Space {
             }
             _ => Visibility::Public,
         }
+    }
+}
+
+/// A number that may not be known, in no more room than the number: there may be 100,000 spaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Known(i64);
+
+impl Known {
+    const NOT: i64 = i64::MIN;
+
+    /// The number; `None` where it is not known.
+    pub fn get(self) -> Option<i64> {
+        (self.0 != Self::NOT).then_some(self.0)
+    }
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self(Self::NOT)
+    }
+}
+
+impl From<Option<i64>> for Known {
+    fn from(number: Option<i64>) -> Self {
+        Self(number.unwrap_or(Self::NOT))
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
     }
 }
 
