@@ -12,6 +12,7 @@ use kube::Client;
 
 use crate::admission::guard::{self, Guard};
 use crate::admission::handlers::{self, Admission};
+use crate::admission::pinning::Pinning;
 use crate::api::auth::Authority;
 use crate::api::cluster::{ApiServer, Cluster};
 use crate::api::tokens_file::TokensFile;
@@ -118,7 +119,8 @@ impl App {
             runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
         }
 
-        let admission = Admission::new(published.snapshot.clone(), metrics.clone());
+        let pinning = Pinning::new(metadata.clone(), published.records.clone());
+        let admission = Admission::with_pinning(published.snapshot.clone(), metrics.clone(), Some(pinning));
         let guard = guard::router(Guard::new(admission.clone(), published.records.clone()));
         let webhooks = handlers::router(admission).merge(guard);
         let state = ApiState::new(store.clone(), published.records, published.snapshot, authority, metadata);

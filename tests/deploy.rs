@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use pullgate::store::crd;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::cli::run;
+use crate::support::doubles::harbor::{Harbor, Options};
 use crate::support::server::Server;
 
 const CHART: &str = "deploy/chart";
@@ -202,6 +204,28 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
+/// The metrics, once a registry was asked and namespaces have a robot account of it.
+async fn shown_with_a_robot(server: &Server) -> String {
+    let harbor = Harbor::start(Options::default());
+    harbor.add_project("team", false);
+    let workspace = json!({"metadata": {"name": "a"}, "spec": {"namespaces": ["a-prod"]}});
+    server.call(Method::POST, "/workspaces", Some(workspace)).await;
+    let corp = json!({"metadata": {"name": "corp"}, "spec": {"type": "Harbor", "url": harbor.url()},
+        "credential": {"username": "admin", "password": "Harbor12345"}});
+    server.call(Method::POST, "/registries", Some(corp)).await;
+    let team = json!({"spec": {"registry": "corp", "path": "team", "workspaces": ["a"]}});
+    server.call(Method::POST, "/spaces", Some(team)).await;
+    let start = Instant::now();
+    loop {
+        let shown = server.get(format!("{}/metrics", server.metrics)).await.text().await.unwrap();
+        if shown.contains("pullgate_robot_expiry_timestamp_seconds{") {
+            return shown;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "no robot account: {shown}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn alerts_and_dashboard_name_metrics_that_there_are() {
     /// Only the leader of a cluster has these.
@@ -221,7 +245,7 @@ async fn alerts_and_dashboard_name_metrics_that_there_are() {
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u"}});
     server.review("validate", &unreadable).await;
     server.call(Method::GET, "/registries", None).await;
-    let shown = server.get(format!("{}/metrics", server.metrics)).await.text().await.unwrap();
+    let shown = shown_with_a_robot(&server).await;
     let name_of = |line: &'_ str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
     let known: BTreeSet<_> = shown.lines().filter(|l| !l.starts_with('#')).map(name_of).collect();
 

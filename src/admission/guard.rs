@@ -41,7 +41,6 @@ const WAITING_MAX: usize = 32;
 const WAITING_SIZE: usize = 64 * 1024;
 
 /// What the guard needs.
-#[derive(Debug)]
 pub struct Guard {
     admission: Arc<Admission>,
     records: Arc<ArcSwap<Records>>,

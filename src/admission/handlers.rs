@@ -18,6 +18,7 @@ use futures::StreamExt;
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
+use super::pinning::Pinning;
 use super::review::{BODY_MAX, Review, ReviewError};
 use super::{answer, judge, review};
 use crate::domain::decision::Decision;
@@ -39,17 +40,27 @@ const LOOKS: usize = 3;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What the webhooks need.
-#[derive(Debug)]
 pub struct Admission {
     snapshot: Arc<ArcSwap<Snapshot>>,
     metrics: Arc<Metrics>,
     room: Semaphore,
+    /// Absent where no registry can be asked.
+    pinning: Option<Pinning>,
 }
 
 impl Admission {
     /// Webhooks that decide by whatever `snapshot` holds at the time.
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { snapshot, metrics, room: Semaphore::new(ROOM_KIB) })
+        Self::with_pinning(snapshot, metrics, None)
+    }
+
+    /// The same, which tell the digest to write where one is demanded.
+    pub fn with_pinning(
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        metrics: Arc<Metrics>,
+        pinning: Option<Pinning>,
+    ) -> Arc<Self> {
+        Arc::new(Self { snapshot, metrics, room: Semaphore::new(ROOM_KIB), pinning })
     }
 }
 
@@ -183,9 +194,12 @@ impl Admission {
 
     fn validate(&self, review: &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable> {
         let snapshot = self.snapshot.load();
-        let verdict = judge::judge(&snapshot, review, now())?;
-        for (_, decision) in &verdict.images {
+        let mut verdict = judge::judge(&snapshot, review, now())?;
+        for (image, decision) in &mut verdict.images {
             self.metrics.admission.decided(Webhook::Validate, review.operation, decision);
+            if let Some(pinning) = &self.pinning {
+                pinning.suggest(&snapshot.scope(&review.namespace), image.image, decision);
+            }
         }
         Ok(answer::judged(&review.uid, &verdict))
     }

@@ -9,5 +9,6 @@ pub mod images;
 pub mod json;
 pub mod judge;
 pub mod patch;
+pub mod pinning;
 pub mod preview;
 pub mod review;

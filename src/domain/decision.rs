@@ -109,6 +109,8 @@ enum Detail<'a> {
     /// Registry, and the space as the image spells it: what is absent and what is another's must read the same.
     Space(&'a str, String),
     Rule(Objection),
+    /// What the image's tag names, where a digest is demanded.
+    Digest(String),
 }
 
 impl Decision<'_> {
@@ -125,6 +127,18 @@ impl Decision<'_> {
     /// Whether the pod has to be refused for it.
     pub fn refuses(&self) -> bool {
         !self.allowed() && self.mode == Mode::Enforce
+    }
+
+    /// Whether all that is wrong is that the image has no digest.
+    pub fn lacks_digest(&self) -> bool {
+        self.detail == Detail::Rule(Objection::NoDigest)
+    }
+
+    /// Names the digest that the image's tag stands for, to be written instead; it changes no decision.
+    pub fn suggest(&mut self, digest: String) {
+        if self.lacks_digest() {
+            self.detail = Detail::Digest(digest);
+        }
     }
 
     /// What is wrong, why and what to do, as the second half of a sentence about the image.
@@ -144,6 +158,17 @@ pub fn decide<'s>(scope: &Scope<'s>, request: &Request<'_>) -> Decision<'s> {
         decision.reason = Reason::PullPolicyMissing;
     }
     decision
+}
+
+impl<'s> Scope<'s> {
+    /// The registry whose rules hold for an image here, where it is integrated.
+    pub fn registry_of(&self, image: &ImageRef<'_>) -> Option<&'s super::record::Name> {
+        let host = self.snapshot.hosts.get(&canonical_host(image.domain))?;
+        let own =
+            || host.claims(&image.path).find(|c| c.workspace.is_some() && c.workspace == self.workspace);
+        let id = host.platform.or_else(|| own().map(|claim| claim.registry))?;
+        Some(&self.snapshot.registries[id as usize].name)
+    }
 }
 
 /// Everything but the pull policy.
@@ -305,6 +330,11 @@ impl fmt::Display for Explanation<'_> {
             (Reason::PullPolicyMissing, _) => f.write_str(
                 "it is private to some workspace, so the node must ask the registry each time; set imagePullPolicy \
                  (for an image volume, pullPolicy) to Always, on a running pod by creating it again",
+            ),
+            (Reason::RuleDenied, Detail::Digest(digest)) => write!(
+                f,
+                "the pull policy of this namespace demands a digest; write the image as NAME@{digest}, which its \
+                 tag names now",
             ),
             (Reason::RuleDenied, Detail::Rule(Objection::NoDigest)) => f.write_str(
                 "the pull policy of this namespace demands a digest; write the image as NAME@sha256:…",

@@ -289,6 +289,9 @@ pub struct SpaceStatus {
     /// The registry says that there is no such project any more; its bindings wait for it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
+    /// It is a cache of another registry.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_cache: bool,
     /// Bindings are void until an administrator confirms them (`spec.projectId`): the project was made anew under its
     /// name.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -48,6 +48,7 @@ async fn projects_are_recorded_and_decided_by() {
     for condition in ["Reachable", "Healthy", "CredentialsValid", "Discovered"] {
         assert_eq!(platform.condition(Kind::Registry, "corp", condition).await[0], "True", "{condition}");
     }
+    assert_eq!(platform.status(Kind::RegistrySpace, "corp.hub").await["proxyCache"], true);
     let open = platform.status(Kind::RegistrySpace, "corp.open").await;
     assert_eq!((&open["repositories"], &open["storage"]), (&json!(2), &json!(4096)));
 }

@@ -82,7 +82,7 @@ fn another_project_under_the_name_suspends_bindings_until_it_is_confirmed() {
 #[test]
 fn what_an_administrator_wants_is_made_and_set() {
     let fresh = recorded("a", |space| {
-        (space.project, space.visibility) = (Known::default(), Some(Visibility::Public))
+        (space.project, space.visibility) = (Known::default(), Some(Visibility::Public));
     });
     assert_eq!(plan(Vec::new(), &[fresh]).make, [("corp.a".into(), "a".into(), Visibility::Public)]);
     let undeclared = recorded("a", |space| space.project = Known::default());

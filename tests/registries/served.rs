@@ -1,11 +1,12 @@
 //! Registries in a real server: the API's overview, requests and digests, and the commands that ask it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::platform::eventually;
+use super::platform::{eventually, within};
 use crate::support::cli::run;
 use crate::support::doubles::harbor::{Harbor, Options};
 use crate::support::doubles::registry::{Access, Registry, push};
@@ -93,6 +94,29 @@ async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
     let asked = |harbor: &Harbor| {
         harbor.journal.requests().iter().filter(|seen| seen.path.contains("/manifests/")).count()
     };
+    // A refusal that demands a digest names it, once it is known.
+    let policy = json!({"metadata": {"name": "pinned"}, "spec": {"namespaces": ["a-prod"],
+        "rules": {"requireDigest": true}}});
+    server.call(Method::POST, "/policies", Some(policy)).await;
+    let review = |image: &str| {
+        let mut review: Value =
+            serde_json::from_str(include_str!("../data/reviews/validate-create-pods-3.json")).unwrap();
+        review["request"]["namespace"] = json!("a-prod");
+        review["request"]["object"]["spec"]["containers"] =
+            json!([{"name": "web", "image": image, "imagePullPolicy": "Always"}]);
+        review
+    };
+    let refusal = async |image: &str| {
+        let answer = server.review("validate", &review(image)).await;
+        answer["response"]["status"]["message"].as_str().unwrap_or_default().to_owned()
+    };
+    let digest = named["digest"].as_str().unwrap();
+    eventually("the digest is named", async || refusal(&format!("{app}:1")).await.contains(digest)).await;
+    assert!(push(&registry.host, "team/app", "2", None));
+    eventually("also of a tag that nobody asked for", async || {
+        refusal(&format!("{app}:2")).await.contains("write the image as NAME@sha256:")
+    })
+    .await;
     let before = asked(&harbor);
     for _ in 0..10 {
         assert_eq!(resolve(&format!("{app}:1")).await["digest"], named["digest"]);
@@ -101,7 +125,7 @@ async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
     assert_eq!(asked(&harbor), before, "asked again");
 
     let first = harbor.robots()[0].id;
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     server.call(Method::POST, "/registries/corp/rotate", None).await;
     eventually("the account is another", async || {
         harbor.robots().iter().all(|robot| robot.id != first) && harbor.robots().len() == 1
@@ -118,6 +142,33 @@ async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
     for secret in secrets {
         assert!(!told.contains(&secret));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_projects_take_little_memory() {
+    let harbor = Harbor::start(Options::default());
+    harbor.add_projects(10_000);
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "1").await;
+    let spec = json!({"type": "Harbor", "url": harbor.url()});
+    // One that is empty first, so that what a first registry costs is not counted.
+    let empty = Harbor::start(Options::default());
+    empty.add_project("one", false);
+    integrate(&server, "empty", json!({"type": "Harbor", "url": empty.url()}), "admin", "Harbor12345").await;
+    eventually("the empty one", async || overview(&server, "empty").await["spaces"]["total"] == 1).await;
+    let before = server.memory_kib("RssAnon");
+    integrate(&server, "corp", spec, "admin", "Harbor12345").await;
+    within(Duration::from_mins(1), "all are recorded and measured", async || {
+        let seen = overview(&server, "corp").await;
+        seen["spaces"]["total"] == 10_000 && seen["storage"]["bytes"] == 0
+    })
+    .await;
+    // A few more looks, each of which reads all of them again.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let more = server.memory_kib("RssAnon").saturating_sub(before) / 1024;
+    println!("10,000 projects take {more} MiB more");
+    // 20 MB are 19 MiB.
+    assert!(more < 19, "{more} MiB");
 }
 
 #[tokio::test(flavor = "multi_thread")]

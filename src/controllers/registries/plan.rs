@@ -77,30 +77,31 @@ impl Observation {
 }
 
 impl Plan {
-    /// `found` is all that the registry has, each once; `storage` are bytes by its own number.
-    pub fn new(found: Vec<Found>, recorded: &[Recorded], storage: &HashMap<i64, i64>) -> Self {
+    /// `found` is all that the registry has, each once, by path; `storage` are bytes by its own number.
+    pub fn new(mut found: Vec<Found>, recorded: &[Recorded], storage: &HashMap<i64, i64>) -> Self {
         let mut plan = Self::default();
-        let mut found: HashMap<Name, Found> = found.into_iter().map(|f| (f.path.clone(), f)).collect();
-        let mut twins = HashMap::new();
+        found.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        let mut known = vec![false; found.len()];
         for (name, entry) in recorded {
             let Some(space) = entry.valid() else { continue };
             // Of two records of one space each is told the same.
-            let here = found.remove(&space.path).or_else(|| twins.get(&space.path).cloned());
-            match here {
-                Some(here) => {
-                    plan.compare(name, space, &here, here.id.and_then(|id| storage.get(&id).copied()));
-                    twins.insert(space.path.clone(), here);
+            match found.binary_search_by(|found| found.path.cmp(&space.path)) {
+                Ok(at) => {
+                    known[at] = true;
+                    let here = &found[at];
+                    plan.compare(name, space, here, here.id.and_then(|id| storage.get(&id).copied()));
                 }
-                None if space.project.get().is_none() => {
+                Err(_) if space.project.get().is_none() => {
                     let visibility = space.visibility.unwrap_or(Visibility::Private);
                     plan.make.push((name.clone(), space.path.clone(), visibility));
                 }
-                None if space.missing && is_wanted(space) => {}
-                None => plan.missing.push((name.clone(), space.path.clone())),
+                Err(_) if space.missing && is_wanted(space) => {}
+                Err(_) => plan.missing.push((name.clone(), space.path.clone())),
             }
         }
-        plan.create = found.into_values().collect();
-        plan.create.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        let mut known = known.into_iter();
+        found.retain(|_| known.next() == Some(false));
+        plan.create = found;
         plan
     }
 

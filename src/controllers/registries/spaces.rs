@@ -16,7 +16,7 @@ use crate::store::manifest::SpaceStatus;
 use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names};
 
 /// Records written in one go.
-const CHUNK: usize = 250;
+const CHUNK: usize = 100;
 /// Spaces that one pass asks for by name.
 const ASKED_FOR: usize = 100;
 /// Records changed at a time.
@@ -109,6 +109,7 @@ impl Spaces<'_> {
             observed_at: Some(now),
             registry_id: found.id,
             repositories: found.repositories,
+            proxy_cache: found.proxy_cache,
             ..SpaceStatus::default()
         };
         let spec = json!({"registry": self.registry, "path": found.path});

@@ -1,6 +1,7 @@
 //! The work for one registry: a pass every interval, and at once when its record changes. Its accounts are kept beside
 //! that, see [`super::keeper`].
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -234,7 +235,8 @@ impl Worker {
                 None
             };
             let Some(found) = found else { return Ok(Discovery { usage, ..Discovery::default() }) };
-            let by_space = usage.as_ref().map(|usage| usage.by_space.clone()).unwrap_or_default();
+            let nothing = HashMap::new();
+            let by_space = usage.as_ref().map_or(&nothing, |usage| &usage.by_space);
             let counts = count(&found, recorded);
             // What a workspace integrates is for it alone: nothing is bound, and nobody fills the store with it.
             if registry.owner == Owner::Platform {
@@ -245,7 +247,7 @@ impl Worker {
                     done: &done,
                 };
                 let Outcome { changed, failed } =
-                    spaces.carry_out(Plan::new(found, recorded, &by_space)).await;
+                    spaces.carry_out(Plan::new(found, recorded, by_space)).await;
                 if failed > 0 {
                     tracing::warn!(registry = %self.name, failed, "some spaces could not be recorded; the next pass tries again");
                 }

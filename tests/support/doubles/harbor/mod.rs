@@ -29,6 +29,10 @@ use self::refusal::Refusal;
 use self::state::State;
 use super::certificates::Leaf;
 
+#[allow(
+    unused_imports,
+    reason = "the tests against a control plane share this folder and use no double"
+)]
 pub use self::handle::Harbor;
 
 /// The state that all handlers share.
