@@ -1,5 +1,7 @@
 //! What `serve` is told, by arguments and environment, as one validated value; nothing else reads the environment.
 
+mod registries;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -7,9 +9,8 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use ipnet::IpNet;
 
-use crate::controllers::registries;
+use self::registries::RegistryArgs;
 use crate::domain::record::Name;
 use crate::domain::snapshot::Settings;
 use crate::tls::CertificateSource;
@@ -136,49 +137,6 @@ pub enum ConfigError {
         "--managed-harbor-namespace {0}: there is no cluster to look into; leave it out, or say --store kubernetes"
     )]
     NoCluster(String),
-}
-
-/// How registries are asked what they have, and what is made there.
-#[derive(Debug, Args)]
-struct RegistryArgs {
-    /// Seconds between two looks at what a registry has
-    #[arg(
-        long,
-        env = "PULLGATE_REGISTRY_INTERVAL",
-        default_value_t = 30,
-        value_parser = clap::value_parser!(u32).range(1..),
-        value_name = "SECONDS"
-    )]
-    registry_interval: u32,
-    /// Addresses beside the public ones that a workspace's registry may have, as 10.20.0.0/16; repeat for more. The
-    /// platform's own registries may have any
-    #[arg(long, env = "PULLGATE_ALLOW_REGISTRY_RANGES", value_delimiter = ',', value_name = "RANGE")]
-    allow_registry_range: Vec<IpNet>,
-    /// Days that a robot account lives; it is replaced in the last third
-    #[arg(
-        long,
-        env = "PULLGATE_ROBOT_DAYS",
-        default_value_t = 90,
-        value_parser = clap::value_parser!(u32).range(1..=3650),
-        value_name = "DAYS"
-    )]
-    robot_days: u32,
-    /// Seconds for which the robot account that another one took the place of is still good
-    #[arg(long, env = "PULLGATE_ROBOT_OVERLAP", default_value_t = 120, value_name = "SECONDS")]
-    robot_overlap: u32,
-}
-
-impl RegistryArgs {
-    fn settings(self) -> registries::Settings {
-        let Self { registry_interval, allow_registry_range, robot_days, robot_overlap } = self;
-        registries::Settings {
-            interval: Duration::from_secs(registry_interval.into()),
-            robot_days: robot_days.into(),
-            overlap: Duration::from_secs(robot_overlap.into()),
-            allowed: allow_registry_range.into(),
-            ..registries::Settings::default()
-        }
-    }
 }
 
 /// Where to listen.
@@ -324,7 +282,7 @@ pub struct Config {
     pub callers: CallerSource,
     pub store: StoreSource,
     /// How registries are asked; `None`: they are not.
-    pub registries: Option<registries::Settings>,
+    pub registries: Option<crate::controllers::registries::Settings>,
     pub settings: Settings,
     pub settle: Duration,
     pub grace: Duration,

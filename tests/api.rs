@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use axum::body::Body;
 use axum::http::Request;
 use pullgate::domain::record::Kind;
-use pullgate::store::{CredentialChange, Precondition, RecordStore as _};
 use serde_json::{Value, json};
 
 use crate::support::api::{Client, credential, harbor, owned};
@@ -55,29 +54,6 @@ async fn a_record_is_created_read_replaced_and_removed() {
     api.get("root", "/workspaces/a").await.is(404);
     api.put("root", "/workspaces/a", "*", workspace("a", &[])).await.is(404);
     api.delete("root", "/workspaces/a", "*").await.is(404);
-}
-
-#[tokio::test]
-async fn what_is_observed_of_a_record_gets_in_the_way_of_no_write() {
-    let api = Client::populated().await;
-    let etag = api.etag("/registries/corp").await;
-    let observe = async |version: &str| {
-        let mut document = api.store.get(Kind::Registry, "corp").await.unwrap().unwrap();
-        document.status = json!({"version": version});
-        let at = Precondition::Version(document.version.clone());
-        api.store.put(document, at, CredentialChange::Keep).await.unwrap();
-    };
-    observe("v2.11.0").await;
-    let read = api.get("root", "/registries/corp").await.is(200);
-    assert_eq!(read.etag(), etag, "nobody wrote anything");
-    let mut next = read.json();
-    observe("v2.12.0").await;
-    next["spec"]["pullCredentials"] = json!("Robot");
-    let replaced = api.put("root", "/registries/corp", &etag, next).await.is(200);
-    assert_ne!(replaced.etag(), etag);
-    assert_eq!(replaced.json()["status"]["version"], "v2.12.0", "what is observed stays the server's");
-    observe("v2.13.0").await;
-    api.delete("root", "/registries/corp?force=true", &replaced.etag()).await.is(204);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Registries of the management API: hosts in every spelling, and where passwords go.
 
 use pullgate::domain::record::Kind;
+use pullgate::store::{CredentialChange, Precondition, RecordStore as _};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -232,4 +233,27 @@ async fn the_password_is_in_no_answer_and_no_log() {
     assert!(logged.contains("store-credential") && !logged.contains(PASSWORD), "{logged}");
     let encoded = "czNjcmV0";
     assert!(!logged.contains(encoded) && !api.seen.lock().unwrap().contains(encoded));
+}
+
+#[tokio::test]
+async fn what_is_observed_of_a_record_gets_in_the_way_of_no_write() {
+    let api = Client::populated().await;
+    let etag = api.etag("/registries/corp").await;
+    let observe = async |version: &str| {
+        let mut document = api.store.get(Kind::Registry, "corp").await.unwrap().unwrap();
+        document.status = json!({"version": version});
+        let at = Precondition::Version(document.version.clone());
+        api.store.put(document, at, CredentialChange::Keep).await.unwrap();
+    };
+    observe("v2.11.0").await;
+    let read = api.get("root", "/registries/corp").await.is(200);
+    assert_eq!(read.etag(), etag, "nobody wrote anything");
+    let mut next = read.json();
+    observe("v2.12.0").await;
+    next["spec"]["pullCredentials"] = json!("Robot");
+    let replaced = api.put("root", "/registries/corp", &etag, next).await.is(200);
+    assert_ne!(replaced.etag(), etag);
+    assert_eq!(replaced.json()["status"]["version"], "v2.12.0", "what is observed stays the server's");
+    observe("v2.13.0").await;
+    api.delete("root", "/registries/corp?force=true", &replaced.etag()).await.is(204);
 }

@@ -1,5 +1,7 @@
 //! What every `RecordStore` promises. An implementation joins with one line, `contract!`.
 
+#[path = "store_contract/bulk.rs"]
+mod bulk;
 #[path = "store_contract/robots.rs"]
 mod robots;
 
@@ -17,6 +19,7 @@ use pullgate::store::{
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
+pub use bulk::many_records_are_written_each_under_its_own_precondition;
 pub use robots::{
     a_deleted_record_takes_its_credentials_along, a_robot_belongs_to_records_that_are_there,
     robots_of_a_registry_are_told_apart,
@@ -302,36 +305,6 @@ pub async fn only_a_registry_takes_a_credential(store: Arc<dyn RecordStore>) {
     let error = store.put(workspace("same", &[]), Precondition::Absent, set()).await.unwrap_err();
     assert!(!error.to_string().contains("hidden-word"));
     assert_eq!(store.get(Kind::Workspace, "same").await.unwrap(), None);
-}
-
-pub async fn many_records_are_written_each_under_its_own_precondition(store: Arc<dyn RecordStore>) {
-    let old = create(&*store, workspace("old", &["a"])).await;
-    create(&*store, workspace("taken", &[])).await;
-    let mut events = store.watch();
-    let mut seen = Seen::default();
-    while !seen.take(next(&mut events).await) {}
-    let changed = Document { spec: json!({ "namespaces": ["b"] }), ..old.clone() };
-    let space = document(Kind::RegistrySpace, "s", json!({ "registry": "r", "path": "p" }));
-    let with_status = Document { status: json!({ "visibility": "Private" }), ..space };
-    let written = store
-        .put_all(vec![
-            (changed, Precondition::Version(old.version)),
-            (workspace("taken", &["c"]), Precondition::Absent),
-            (with_status, Precondition::Absent),
-            (workspace("taken", &["d"]), Precondition::Version("1".to_owned())),
-            (workspace("none", &[]), Precondition::Version("1".to_owned())),
-        ])
-        .await;
-    assert_eq!(written[0].as_ref().unwrap().spec["namespaces"], json!(["b"]));
-    assert!(matches!(written[1], Err(StoreError::Exists { .. })), "{:?}", written[1]);
-    assert_eq!(written[2].as_ref().unwrap().status["visibility"], "Private");
-    assert!(written[3].is_err() && written[4].is_err(), "{written:?}");
-    for _ in 0..2 {
-        seen.take(next(&mut events).await);
-    }
-    let space = &seen.0[&(Kind::RegistrySpace, "s".into())];
-    assert_eq!(store.get(Kind::RegistrySpace, "s").await.unwrap().unwrap().spec, space.spec);
-    assert_eq!(seen.0[&(Kind::Workspace, "old".into())].spec["namespaces"], json!(["b"]));
 }
 
 pub async fn the_installation_stays_what_it_is(store: Arc<dyn RecordStore>) {

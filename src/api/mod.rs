@@ -247,7 +247,13 @@ fn parts_of_records(routes: Routes) -> Routes {
 fn about_registries(routes: Routes) -> Routes {
     let of = |part: &str| format!("/api/v1/registries/{{name}}/{part}");
     let absent = &[StatusCode::NOT_FOUND];
-    let registry = Kind::Registry.as_str();
+    let request = |what: &'static str, id: &str, summary: &str| {
+        Operation::new(Method::POST, of(what), id, summary)
+            .tag("registries")
+            .audited(what, Kind::Registry.as_str())
+            .answers(StatusCode::ACCEPTED, Shape::of::<requests::Requested>(), "See the overview", &[])
+            .fails(absent)
+    };
     routes
         .add(
             Operation::new(
@@ -261,40 +267,9 @@ fn about_registries(routes: Routes) -> Routes {
             .fails(absent),
             overview::overview,
         )
+        .add(request("sync", "syncRegistry", "Check a registry and read its spaces at once"), requests::sync)
         .add(
-            Operation::new(
-                Method::POST,
-                of("sync"),
-                "syncRegistry",
-                "Check a registry and read its spaces at once",
-            )
-            .tag("registries")
-            .audited("sync", registry)
-            .answers(
-                StatusCode::ACCEPTED,
-                Shape::of::<requests::Requested>(),
-                "Asked for; see the overview",
-                &[],
-            )
-            .fails(absent),
-            requests::sync,
-        )
-        .add(
-            Operation::new(
-                Method::POST,
-                of("rotate"),
-                "rotateRobots",
-                "Replace a Harbor's robot accounts, with overlap",
-            )
-            .tag("registries")
-            .audited("rotate", registry)
-            .answers(
-                StatusCode::ACCEPTED,
-                Shape::of::<requests::Requested>(),
-                "Asked for; see the overview",
-                &[],
-            )
-            .fails(absent),
+            request("rotate", "rotateRobots", "Replace a Harbor's robot accounts, with overlap"),
             requests::rotate,
         )
         .add(

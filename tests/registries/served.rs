@@ -117,12 +117,17 @@ async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
         refusal(&format!("{app}:2")).await.contains("write the image as NAME@sha256:")
     })
     .await;
+    // What was not there is forgotten soon, and it may be long since it was asked for.
+    resolve(&format!("{app}:none")).await;
     let before = asked(&harbor);
     for _ in 0..10 {
         assert_eq!(resolve(&format!("{app}:1")).await["digest"], named["digest"]);
         assert_eq!(resolve(&format!("{app}:none")).await["exists"], false, "remembered too");
     }
-    assert_eq!(asked(&harbor), before, "asked again");
+    let journal = harbor.journal.requests();
+    let since: Vec<_> =
+        journal.iter().filter(|seen| seen.path.contains("/manifests/")).skip(before).collect();
+    assert!(since.is_empty(), "asked again: {since:?}");
 
     let first = harbor.robots()[0].id;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -159,16 +164,17 @@ async fn ten_thousand_projects_take_little_memory() {
     let before = server.memory_kib("RssAnon");
     integrate(&server, "corp", spec, "admin", "Harbor12345").await;
     within(Duration::from_mins(1), "all are recorded and measured", async || {
+        // Not at every moment: each question walks over all of them, which is no part of the discovery.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let seen = overview(&server, "corp").await;
         seen["spaces"]["total"] == 10_000 && seen["storage"]["bytes"] == 0
     })
     .await;
     // A few more looks, each of which reads all of them again.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let more = server.memory_kib("RssAnon").saturating_sub(before) / 1024;
-    println!("10,000 projects take {more} MiB more");
-    // 20 MB are 19 MiB.
-    assert!(more < 19, "{more} MiB");
+    let more = server.memory_kib("RssAnon").saturating_sub(before);
+    println!("10,000 projects take {more} KiB more");
+    assert!(more * 1024 < 20_000_000, "{more} KiB");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ use super::tokens::{self, Tokens};
 use super::{Registries, spaces_of};
 use crate::domain::record::{Entry, Name, Owner, PullCredentials, Records, Registry};
 use crate::registry::artifactory::Artifactory;
+use crate::registry::fault::Fault;
 use crate::registry::{RegistryClient, Tier};
 use crate::store::StoreError;
 
@@ -46,6 +47,8 @@ pub(super) struct Keeper {
     desired: Desired,
     due: Instant,
     pause: Duration,
+    /// Why accounts could not be kept, as was last logged.
+    trouble: Option<Fault>,
 }
 
 impl Keeper {
@@ -60,6 +63,7 @@ impl Keeper {
             desired: Desired::new(),
             due: Instant::now(),
             pause: RETRY,
+            trouble: None,
         }
     }
 
@@ -96,6 +100,8 @@ impl Keeper {
             }
             // Before the registry answered there is nothing to do.
             let idle = standing.is_none();
+            // Or the index would copy them with the next change.
+            drop(records);
             tokio::select! {
                 Ok(()) = count.changed() => {}
                 changed = self.standing.changed() => match changed {
@@ -171,9 +177,14 @@ impl Keeper {
             }
         };
         if let Some(trouble) = &accounts.trouble {
-            tracing::warn!(registry = %self.name, %trouble, "some robot accounts are not as they should be");
+            // Once, not once an attempt.
+            if self.trouble.as_ref() != Some(trouble) {
+                tracing::warn!(registry = %self.name, %trouble, "some robot accounts are not as they should be");
+            }
+            self.trouble = Some(trouble.clone());
             self.try_again();
         } else {
+            self.trouble = None;
             self.pause = RETRY;
             if accounts.retiring {
                 self.due = self.due.min(Instant::now() + settings.overlap);
@@ -203,13 +214,17 @@ impl Keeper {
             Ok((accounts, next)) => {
                 match &accounts.trouble {
                     None => {
+                        self.trouble = None;
                         self.pause = RETRY;
                         if let Some(next) = next {
                             self.due = self.due.min(Instant::now() + next);
                         }
                     }
                     Some(fault) => {
-                        tracing::warn!(registry = %self.name, %fault, "the workspace's token cannot be kept");
+                        if self.trouble.as_ref() != Some(fault) {
+                            tracing::warn!(registry = %self.name, %fault, "the workspace's token cannot be kept");
+                        }
+                        self.trouble = Some(fault.clone());
                         self.try_again();
                     }
                 }

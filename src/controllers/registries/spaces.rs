@@ -1,10 +1,12 @@
 //! Carries a plan out: records what a registry has, and tells the registry what an administrator wants of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::plan::{Observation, Plan, is_wanted};
 use crate::domain::record::{Entry, Kind, Name, Record, Space, Visibility};
@@ -17,6 +19,8 @@ use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreE
 
 /// Records written in one go.
 const CHUNK: usize = 100;
+/// A pause after each such write, for those who follow the store: what they have not taken in yet is held in memory.
+const BREATH: Duration = Duration::from_millis(10);
 /// Spaces that one pass asks for by name.
 const ASKED_FOR: usize = 100;
 /// Records changed at a time.
@@ -46,13 +50,7 @@ impl Spaces<'_> {
     pub async fn carry_out(&self, plan: Plan) -> Outcome {
         let mut outcome = Outcome::default();
         outcome.failed += self.create(plan.create).await;
-        let observed = stream::iter(plan.observe).map(|(name, observation)| async move {
-            let told = self.change(&name, |space, status| write(space, status, &observation)).await;
-            self.done.fetch_add(1, Ordering::Relaxed);
-            told
-        });
-        let observed: Vec<_> = observed.buffer_unordered(WRITES).collect().await;
-        outcome.failed += observed.into_iter().filter(Result::is_err).count();
+        outcome.failed += self.observe(plan.observe).await;
         for (name, path) in some_of(plan.missing) {
             outcome.failed += usize::from(self.ask_for(&name, &path).await.is_err());
         }
@@ -89,6 +87,30 @@ impl Spaces<'_> {
                 tracing::warn!(registry = %self.registry, space = %found.path, %error, "a space cannot be recorded");
             }
             self.done.fetch_add(chunk.len(), Ordering::Relaxed);
+            sleep(BREATH).await;
+        }
+        failed
+    }
+
+    /// Says of many spaces what was observed of them; of how many that failed.
+    async fn observe(&self, observed: Vec<(Name, Observation)>) -> usize {
+        let mut failed = 0;
+        for chunk in observed.chunks(CHUNK) {
+            let edited = stream::iter(chunk.to_vec()).map(|(name, observation)| async move {
+                self.edited(&name, |space, status| write(space, status, &observation)).await
+            });
+            let edited: Vec<_> = edited.buffered(WRITES).collect().await;
+            failed += edited.iter().filter(|outcome| outcome.is_err()).count();
+            let changed: Vec<_> = edited.into_iter().filter_map(|outcome| outcome.ok().flatten()).collect();
+            for outcome in self.store.put_all(changed).await {
+                // One that somebody else changes at the same time is left to the next pass.
+                if let Err(error) = outcome {
+                    failed += 1;
+                    tracing::debug!(registry = %self.registry, %error, "a space's status cannot be written");
+                }
+            }
+            self.done.fetch_add(chunk.len(), Ordering::Relaxed);
+            sleep(BREATH).await;
         }
         failed
     }
@@ -178,22 +200,33 @@ impl Spaces<'_> {
         name: &Name,
         edit: impl FnOnce(&Space, &mut SpaceStatus),
     ) -> Result<(), StoreError> {
-        let Some(document) = self.store.get(Kind::RegistrySpace, name).await? else { return Ok(()) };
-        let Record::Space(Entry::Valid(space)) = convert::record(&document) else { return Ok(()) };
-        let mut status: SpaceStatus = serde_json::from_value(document.status.clone()).unwrap_or_default();
-        edit(&space, &mut status);
-        let status: Value = serde_json::to_value(&status).unwrap_or_default();
-        if status == document.status {
-            return Ok(());
-        }
-        let at = Precondition::Version(document.version.clone());
-        match self.store.put(Document { status, ..document }, at, CredentialChange::Keep).await {
+        let Some((document, at)) = self.edited(name, edit).await? else { return Ok(()) };
+        match self.store.put(document, at, CredentialChange::Keep).await {
             Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => {
                 tracing::warn!(registry = %self.registry, space = %name, %error, "a space's status cannot be written");
                 Err(error)
             }
         }
+    }
+
+    /// The record of a space with another status, to be put over the one that was read; `None` where there is no such
+    /// space, or nothing to change.
+    async fn edited(
+        &self,
+        name: &Name,
+        edit: impl FnOnce(&Space, &mut SpaceStatus),
+    ) -> Result<Option<(Document, Precondition)>, StoreError> {
+        let Some(document) = self.store.get(Kind::RegistrySpace, name).await? else { return Ok(None) };
+        let Record::Space(Entry::Valid(space)) = convert::record(&document) else { return Ok(None) };
+        let mut status: SpaceStatus = serde_json::from_value(document.status.clone()).unwrap_or_default();
+        edit(&space, &mut status);
+        let status: Value = serde_json::to_value(&status).unwrap_or_default();
+        if status == document.status {
+            return Ok(None);
+        }
+        let at = Precondition::Version(document.version.clone());
+        Ok(Some((Document { status, ..document }, at)))
     }
 }
 
