@@ -171,9 +171,17 @@ impl World {
                     }
                     Some(_) => self.api.put("root", &format!("{path}/{name}"), "*", body).await,
                 };
-                // So have bindings, below.
-                let binds = before.is_some_and(|before| changed(&before, &written) == ["workspaces"]);
-                if binds && denied["response"]["allowed"] == true {
+                // So have bindings, below: a whole record is refused for everything that is wrong with it, a binding for
+                // what it brings along.
+                if before.is_some_and(|before| changed(&before, &written) == ["workspaces"]) {
+                    let allowed = denied["response"]["allowed"] == true;
+                    prop_assert!(
+                        allowed || reply.status == 422,
+                        "{:?}: {} against {}",
+                        step,
+                        denied,
+                        reply.text
+                    );
                     return Ok(());
                 }
                 (denied, reply)
@@ -236,7 +244,7 @@ fn plural(kind: Kind) -> &'static str {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_guard_denies_what_the_api_refuses_and_nothing_else(steps in proptest::collection::vec(step(), 1..24)) {
@@ -249,4 +257,17 @@ proptest! {
             Ok::<_, TestCaseError>(())
         })?;
     }
+}
+
+#[tokio::test]
+async fn a_binding_where_none_can_be_is_denied_for_that_alone() {
+    let world = World::new().await;
+    let spec = json!({"registry": "plain", "path": "two", "workspaces": ["gone", "b"]});
+    world.step(&Step::Put(Kind::RegistrySpace, "odd-space", spec.clone())).await.unwrap();
+
+    let before = world.stored(Kind::RegistrySpace, "odd-space").unwrap();
+    let denied = world.guard(Kind::RegistrySpace, "odd-space", Some(&before), Some(&spec)).await;
+    let said = denied["response"]["status"]["message"].as_str().unwrap();
+    assert!(said.contains("spec.registry: Docker registries cannot bind"), "{said}");
+    assert!(!said.contains("spec.workspaces[0]"), "{said}");
 }
