@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 /// Two lower-case hexadecimal digits for each byte.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
@@ -9,4 +11,11 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Stands for some names where they are too long, or hold what may not be there: so many bytes, two digits each. No name
+/// holds the byte that keeps them apart.
+pub fn short_digest(names: &[&str], bytes: usize) -> String {
+    let sum = digest(&SHA256, names.join("\0").as_bytes());
+    hex(sum.as_ref().get(..bytes).unwrap_or(sum.as_ref()))
 }

@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -110,10 +108,11 @@ pub struct DockerConfig(BTreeMap<String, SecretString>);
 
 impl DockerConfig {
     /// The entries whose credential is available. One that is not is left out: the kubelet makes no anonymous
-    /// attempt where any entry matches, and an empty `auth` fails every pull of the pod.
+    /// attempt where any entry matches, and an empty `auth` fails every pull of the pod. `auth` alone is written:
+    /// the kubelet lets it override user name and password anyway.
     pub fn of(entries: &[Resolved]) -> Self {
         let available =
-            entries.iter().filter_map(|e| Some((e.key.clone(), auth(e.credential.as_ref().ok()?))));
+            entries.iter().filter_map(|e| Some((e.key.clone(), e.credential.as_ref().ok()?.basic())));
         Self(available.collect())
     }
 
@@ -121,14 +120,6 @@ impl DockerConfig {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// `auth` alone: the kubelet lets it override user name and password anyway. It splits at the first colon, which
-/// is why user names hold none.
-fn auth(credential: &Credential) -> SecretString {
-    let plain =
-        SecretString::from(format!("{}:{}", credential.username, credential.password.expose_secret()));
-    STANDARD.encode(plain.expose_secret()).into()
 }
 
 impl Serialize for DockerConfig {

@@ -197,7 +197,9 @@ impl Admission {
         let mut verdict = judge::judge(&snapshot, review, now())?;
         for (image, decision) in &mut verdict.images {
             self.metrics.admission.decided(Webhook::Validate, review.operation, decision);
-            if let Some(pinning) = &self.pinning {
+            if decision.lacks_digest()
+                && let Some(pinning) = &self.pinning
+            {
                 pinning.suggest(&snapshot.scope(&review.namespace), image.image, decision);
             }
         }

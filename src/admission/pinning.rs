@@ -29,11 +29,8 @@ impl Pinning {
         Self { metadata, records, questions: Arc::new(Semaphore::new(QUESTIONS)) }
     }
 
-    /// Tells the digest to write, where the lack of one is all that is wrong and it is known.
+    /// Tells the digest to write to an image that lacks nothing else, where it is known.
     pub(super) fn suggest(&self, scope: &Scope<'_>, image: &str, decision: &mut Decision<'_>) {
-        if !decision.lacks_digest() {
-            return;
-        }
         let Ok(image) = ImageRef::parse(image) else { return };
         let records = self.records.load();
         let Some(name) = scope.registry_of(&image) else { return };

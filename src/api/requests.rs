@@ -17,7 +17,8 @@ use super::resources::visible;
 use super::writer::ATTEMPTS;
 use crate::domain::image::ImageRef;
 use crate::domain::record::{Entry, Kind, Record, Registry};
-use crate::registry::metadata::{Question, fault};
+use crate::registry::clients::Unconnected;
+use crate::registry::metadata::Question;
 use crate::store::manifest::{ConditionStatus, RegistryStatus};
 use crate::store::{CredentialChange, Document, Precondition, StoreError};
 
@@ -105,9 +106,9 @@ pub(super) async fn resolve(mut call: Call) -> Answer {
         Some(named) => Ok(named),
         None => call.state.metadata.resolve(question.clone(), registry).await,
     };
-    let named = answer.map_err(|unanswered| match fault(&unanswered) {
-        Some(fault) => ApiError::Registry(fault.to_string()),
-        None => ApiError::Unavailable(unanswered.to_string()),
+    let named = answer.map_err(|unanswered| match &*unanswered {
+        Unconnected::Registry(fault) => ApiError::Registry(fault.to_string()),
+        Unconnected::Store(error) => ApiError::Unavailable(error.to_string()),
     })?;
     let bare = image.split('@').next().unwrap_or_default();
     Ok(Json(Resolved {
@@ -122,11 +123,8 @@ pub(super) async fn resolve(mut call: Call) -> Answer {
 /// What is asked about an image; it has to be of this registry, and within what its record claims.
 fn question(name: &str, registry: &Registry, image: &str) -> Result<Question, ApiError> {
     let parsed = ImageRef::parse(image).map_err(|error| ApiError::invalid("image", error.to_string()))?;
-    let claimed = registry.paths.is_empty()
-        || registry.paths.iter().any(|prefix| {
-            let rest = parsed.path.strip_prefix(prefix.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
+    let claimed =
+        registry.paths.is_empty() || registry.paths.iter().any(|prefix| prefix.covers(&parsed.path));
     if !claimed || !registry.hosts.iter().any(|host| host.as_str() == parsed.domain) {
         return Err(ApiError::invalid("image", "this image is none of the registry's"));
     }

@@ -40,16 +40,22 @@ pub fn watching() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
-/// The events of a watch that never ends: where it fails, that is logged, and it begins again.
+/// The events of a watch that never ends: where it fails, that is logged, and it begins again. That there is no such kind
+/// of object is no failure: its definition may come.
 pub fn events<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, watcher::Event<K>>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
-    K::DynamicType: Default,
 {
+    let url = api.resource_url().to_owned();
     let events = watcher::watcher(api, config).backoff(watcher::DefaultBackoff::default());
-    let told = async |event: Result<_, watcher::Error>| {
-        let kind = K::plural(&K::DynamicType::default()).into_owned();
-        event.inspect_err(|error| tracing::warn!(%error, kind, "a watch failed and begins again")).ok()
+    let told = move |event: Result<_, watcher::Error>| {
+        let told = event.inspect_err(|error| match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404 => {
+                tracing::debug!(%error, url, "there is nothing of the kind to watch yet");
+            }
+            error => tracing::warn!(%error, url, "a watch failed and begins again"),
+        });
+        std::future::ready(told.ok())
     };
     events.filter_map(told).boxed()
 }

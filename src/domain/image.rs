@@ -241,7 +241,8 @@ fn is_tag(text: &str) -> bool {
         && text.bytes().all(|b| word(b) || b == b'.' || b == b'-')
 }
 
-fn is_digest(text: &str) -> bool {
+/// Whether a text is a digest that an image reference can name.
+pub fn is_digest(text: &str) -> bool {
     let digits = match text.split_once(':') {
         Some(("sha256", hex)) if hex.len() == 64 => hex,
         Some(("sha384", hex)) if hex.len() == 96 => hex,

@@ -18,6 +18,7 @@ use url::Url;
 
 use super::fault::Fault;
 use super::http::{Answer, Call, Http, Login};
+use crate::domain::image::is_digest;
 
 /// Every kind of manifest. Without these, an OCI image is answered with 404.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -308,12 +309,6 @@ fn challenge(headers: &HeaderMap) -> Option<Challenge> {
         let realm = parameter("realm").filter(|_| bearer).and_then(|realm| Url::parse(&realm).ok())?;
         Some(Challenge::Bearer { realm, service: parameter("service") })
     })
-}
-
-/// `sha256:` and 64 lower-case hexadecimal digits.
-fn is_digest(text: &str) -> bool {
-    let hex = text.strip_prefix("sha256:").unwrap_or_default();
-    hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]

@@ -130,19 +130,6 @@ impl Fault {
         )
     }
 
-    /// Whether it says that the registry cannot be talked to at all.
-    pub fn of_reachability(&self) -> bool {
-        self.passes()
-            || matches!(
-                self,
-                Self::AddressForbidden(_)
-                    | Self::Tls(_)
-                    | Self::Redirected(_)
-                    | Self::Paused(_)
-                    | Self::Settings(_)
-            )
-    }
-
     /// What reqwest says, of a call to `host` that had `limit` to be answered in.
     pub(super) fn of_transport(error: &reqwest::Error, host: &str, limit: Duration) -> Self {
         let mut cause = error.source();

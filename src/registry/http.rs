@@ -24,7 +24,7 @@ use super::address::Reach;
 use super::breaker::Breaker;
 use super::fault::Fault;
 use crate::domain::record::{Registry, Tls};
-use crate::store::Credential;
+use crate::store::{self, Credential};
 
 /// Calls to one registry at a time.
 pub const CALLS: usize = 4;
@@ -329,14 +329,14 @@ impl Http {
         let text = match &call.login {
             Login::Anonymous => return Ok(None),
             Login::Bearer(token) => SecretString::from(format!("Bearer {}", token.expose_secret())),
-            Login::As { username, password } => basic(username, password),
+            Login::As { username, password } => basic(&store::basic(username, password)),
             Login::Own => {
                 let until = *self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
                 if until.is_some_and(|until| until > Instant::now()) {
                     return Err(Fault::CredentialsHeldBack);
                 }
                 let credential = self.target.credential.as_ref().ok_or(Fault::CredentialsMissing)?;
-                basic(&credential.username, &credential.password)
+                basic(&credential.basic())
             }
         };
         let mut value = HeaderValue::from_str(text.expose_secret())
@@ -346,12 +346,9 @@ impl Http {
     }
 }
 
-/// The header's text of a user name and password (RFC 7617).
-fn basic(username: &str, password: &SecretString) -> SecretString {
-    use base64::Engine as _;
-    let plain = SecretString::from(format!("{username}:{}", password.expose_secret()));
-    let encoded = base64::engine::general_purpose::STANDARD.encode(plain.expose_secret());
-    format!("Basic {encoded}").into()
+/// The header's text of what [`store::basic`] encodes.
+fn basic(encoded: &SecretString) -> SecretString {
+    format!("Basic {}", encoded.expose_secret()).into()
 }
 
 /// Where a redirect goes, by its host alone: the rest may carry anything.

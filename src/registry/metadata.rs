@@ -10,7 +10,6 @@ use moka::Expiry;
 use moka::future::Cache;
 
 use super::clients::{Clients, Unconnected};
-use super::fault::Fault;
 use crate::domain::record::{Name, Registry};
 
 /// Answers that are remembered.
@@ -83,13 +82,5 @@ impl Metadata {
     /// What is remembered of a tag, without asking anybody.
     pub fn known(&self, question: &Question) -> Option<Named> {
         self.answers.get(question).now_or_never().flatten()
-    }
-}
-
-/// The registry's own fault of a question that was not answered; `None`: it was not asked.
-pub fn fault(unanswered: &Unconnected) -> Option<&Fault> {
-    match unanswered {
-        Unconnected::Registry(fault) => Some(fault),
-        Unconnected::Store(_) => None,
     }
 }

@@ -11,8 +11,10 @@ pub mod names;
 pub mod rules;
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use futures::stream::BoxStream;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::domain::pull_secret::{CredentialId, RobotId};
@@ -48,6 +50,20 @@ pub struct Credential {
     pub password: SecretString,
     /// [`crate::domain::record::Registry::audience`] of the record for which it was given.
     pub audience: String,
+}
+
+impl Credential {
+    /// User name and password as Basic authentication has them (RFC 7617), and `auth` of a pull secret. Whoever reads it
+    /// splits at the first colon, which is why user names hold none.
+    pub fn basic(&self) -> SecretString {
+        basic(&self.username, &self.password)
+    }
+}
+
+/// [`Credential::basic`] of a user name and a password.
+pub fn basic(username: &str, password: &SecretString) -> SecretString {
+    let plain = SecretString::from(format!("{username}:{}", password.expose_secret()));
+    BASE64_STANDARD.encode(plain.expose_secret()).into()
 }
 
 /// What becomes of the credential beside a written registry.

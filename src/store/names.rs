@@ -1,6 +1,6 @@
 //! Names that pullgate gives.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use crate::hex::short_digest;
 
 /// Characters that a label of a DNS name may have (RFC 1123).
 const LABEL_MAX: usize = 63;
@@ -54,7 +54,5 @@ fn is_inner(b: u8) -> bool {
 }
 
 fn short_hash(text: &str) -> String {
-    let digest = digest(&SHA256, text.as_bytes());
-    let number = digest.as_ref().iter().take(HASH / 2).fold(0_u32, |n, b| n << 8 | u32::from(*b));
-    format!("{number:0HASH$x}")
+    short_digest(&[text], HASH / 2)
 }

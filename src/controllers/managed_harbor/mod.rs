@@ -16,7 +16,6 @@ mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::fmt::Debug;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,17 +25,14 @@ use futures::future;
 use futures::stream::{self, BoxStream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Client;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, DefaultBackoff, watcher};
-use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until};
 
 use self::instance::{Installer, Instance, Source};
 use self::look::Seen;
 use super::index::Published;
-use crate::cluster::client::watching;
+use crate::cluster::client;
 use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Kind, Name, Named, Records, Registry};
 use crate::metrics::Metrics;
@@ -144,17 +140,17 @@ impl ManagedHarbors {
     /// Says that something may have changed that an instance says of itself.
     fn changes(&self) -> BoxStream<'static, ()> {
         let each = self.namespaces.iter().flat_map(|namespace| {
-            let client = || self.client.clone();
+            let cluster = || self.client.clone();
             let clusters = harbor_cluster::resource();
-            let clusters = Api::<DynamicObject>::namespaced_with(client(), namespace, &clusters);
-            let cores = Api::<Deployment>::namespaced(client(), namespace);
-            let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(client(), namespace);
-            let maps = Api::<PartialObjectMeta<ConfigMap>>::namespaced(client(), namespace);
+            let clusters = Api::<DynamicObject>::namespaced_with(cluster(), namespace, &clusters);
+            let cores = Api::<Deployment>::namespaced(cluster(), namespace);
+            let secrets = Api::<PartialObjectMeta<Secret>>::namespaced(cluster(), namespace);
+            let maps = Api::<PartialObjectMeta<ConfigMap>>::namespaced(cluster(), namespace);
             [
-                changes(clusters, watching()),
-                changes(cores, watching().labels(helm::LABELS)),
-                changes(secrets, watching()),
-                changes(maps, watching()),
+                client::events(clusters, client::watching()).map(drop).boxed(),
+                client::events(cores, client::watching().labels(helm::LABELS)).map(drop).boxed(),
+                client::events(secrets, client::watching()).map(drop).boxed(),
+                client::events(maps, client::watching()).map(drop).boxed(),
             ]
         });
         stream::select_all(each).boxed()
@@ -357,19 +353,4 @@ fn note(pass: &mut Pass, what: &str, error: &StoreError) {
             pass.say(format!("{what}: {error}"));
         }
     }
-}
-
-/// Says that some object may have changed. Where a watch fails, the next pass lists, and says what is wrong: there may be
-/// no such kind of object in this cluster.
-fn changes<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, ()>
-where
-    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
-{
-    let events = watcher(api, config).backoff(DefaultBackoff::default());
-    let told = |event: Result<_, watcher::Error>| {
-        let told =
-            event.inspect_err(|error| tracing::debug!(%error, "a watch for Harbors failed and begins again"));
-        future::ready(told.ok().map(drop))
-    };
-    events.filter_map(told).boxed()
 }

@@ -17,7 +17,6 @@ use crate::domain::record::{Entry, Name, Owner, PullCredentials, Records, Regist
 use crate::registry::artifactory::Artifactory;
 use crate::registry::fault::Fault;
 use crate::registry::{RegistryClient, Tier};
-use crate::store::StoreError;
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -141,12 +140,8 @@ impl Keeper {
         }
         let harbor = client.harbor().filter(|_| registry.owner == Owner::Platform)?;
         if self.robots.is_none() {
-            let installation = self.shared.store.installation().await;
-            let unread =
-                |error: &StoreError| tracing::warn!(%error, "the installation's name cannot be read");
-            self.robots = Some(Robots::new(installation.inspect_err(unread).ok()?, self.name.clone()));
+            self.robots = Some(Robots::new(self.installation().await?, self.name.clone()));
         }
-        let desired = self.desired(registry, records, standing.tier);
         let level = match robots::level(standing.tier) {
             Ok(level) => level,
             Err(_) if registry.pull_credentials == PullCredentials::Integration => {
@@ -165,7 +160,7 @@ impl Keeper {
             overlap: settings.overlap,
             renew_before: self.requests.rotation.map(Timestamp::as_second),
         };
-        let accounts = match self.robots.as_ref()?.reconcile(&pass, &desired).await {
+        let accounts = match self.robots.as_ref()?.reconcile(&pass, &self.desired).await {
             Ok(accounts) => accounts,
             Err(Trouble::Registry(fault)) => {
                 Accounts { level: Some(level), trouble: Some(fault), ..Accounts::default() }
@@ -197,10 +192,7 @@ impl Keeper {
     async fn token(&mut self, artifactory: &Artifactory, registry: &Registry) -> Option<Accounts> {
         let (store, settings) = (self.shared.store.clone(), self.shared.settings.clone());
         if self.tokens.is_none() {
-            let unread =
-                |error: &StoreError| tracing::warn!(%error, "the installation's name cannot be read");
-            let installation = store.installation().await.inspect_err(unread).ok()?;
-            self.tokens = Some(Tokens::new(installation, self.name.clone()));
+            self.tokens = Some(Tokens::new(self.installation().await?, self.name.clone()));
         }
         let pass = tokens::Pass {
             artifactory,
@@ -232,6 +224,17 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::warn!(registry = %self.name, %error, "the workspace's token cannot be recorded");
+                self.try_again();
+                None
+            }
+        }
+    }
+
+    async fn installation(&mut self) -> Option<String> {
+        match self.shared.store.installation().await {
+            Ok(installation) => Some(installation),
+            Err(error) => {
+                tracing::warn!(%error, "the installation's name cannot be read");
                 self.try_again();
                 None
             }

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,7 +18,7 @@ use super::plan::Recorded;
 use super::report::Accounts;
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Name, PullCredentials, Records, Registry, UnixSeconds, Visibility};
-use crate::hex::hex;
+use crate::hex::short_digest;
 use crate::registry::Tier;
 use crate::registry::fault::Fault;
 use crate::registry::harbor::{Harbor, NewRobot, Robot, RobotAccount};
@@ -29,6 +28,9 @@ use crate::store::{Credential, RecordStore, StoreError};
 
 /// Accounts of one workspace at a time: the one in use, its successor, and what crashes left behind.
 const NAMES: usize = 9;
+
+/// Bytes of the digests in their names.
+const DIGEST: usize = 8;
 
 /// Which projects each account has to cover.
 pub(super) type Desired = BTreeMap<RobotId, Vec<Name>>;
@@ -349,14 +351,14 @@ impl Robots {
 
     /// What the names of all accounts of this registry begin with.
     fn tag(&self) -> String {
-        format!("pullgate-{}", short_digest(&[&self.installation, &self.registry]))
+        format!("pullgate-{}", short_digest(&[&self.installation, &self.registry], DIGEST))
     }
 
     /// The name of a workspace's accounts, without prefix and number. Of digests, because a workspace's name may hold
     /// what Harbor's grammar does not.
     fn own_name(&self, id: &RobotId) -> String {
         let space = id.space.as_deref().unwrap_or_default();
-        format!("{}-{}", self.tag(), short_digest(&[&id.workspace, space]))
+        format!("{}-{}", self.tag(), short_digest(&[&id.workspace, space], DIGEST))
     }
 }
 
@@ -380,9 +382,4 @@ fn status(id: &RobotId, name: &str, since: UnixSeconds, expires_at: Option<UnixS
         id: None,
         scope: None,
     }
-}
-
-/// 16 hexadecimal digits that stand for some names; no name holds the byte between them.
-fn short_digest(names: &[&str]) -> String {
-    hex(&digest(&SHA256, names.join("\0").as_bytes()).as_ref()[..8])
 }

@@ -54,11 +54,7 @@ impl AllowedPrefix {
 
     /// Whether an image of this domain and path lies within, by whole segments.
     pub fn covers(&self, domain: &str, path: &str) -> bool {
-        self.host == domain
-            && self.path.as_ref().is_none_or(|prefix| {
-                path.strip_prefix(prefix.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
+        self.host == domain && self.path.as_ref().is_none_or(|prefix| prefix.covers(path))
     }
 }
 

@@ -75,6 +75,11 @@ impl PathPrefix {
         &self.0
     }
 
+    /// Whether a repository lies within, by whole segments.
+    pub fn covers(&self, path: &str) -> bool {
+        path.strip_prefix(self.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// Number of segments, at least one.
     pub fn depth(&self) -> usize {
         self.0.split('/').count()

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -14,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{KubernetesStore, code, overtaken, unavailable};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
-use crate::hex::hex;
+use crate::hex::short_digest;
 use crate::store::manifest::API_VERSION;
 use crate::store::{Credential, Document, StoreError};
 
@@ -26,6 +25,8 @@ const WORKSPACE: &str = "pullgate.io/workspace";
 const SPACE: &str = "pullgate.io/space";
 /// What the credential was given for; see [`Credential::audience`].
 const AUDIENCE: &str = "pullgate.io/audience";
+/// Bytes of the digests that stand for names.
+const DIGEST: usize = 16;
 /// Labels to find credentials by; values are digests, since names may be longer than labels.
 const REGISTRY_DIGEST: &str = "pullgate.io/registry-digest";
 const WORKSPACE_DIGEST: &str = "pullgate.io/workspace-digest";
@@ -68,7 +69,7 @@ impl KubernetesStore {
     }
 
     pub(super) async fn forget_integration(&self, registry: &str) -> Result<(), StoreError> {
-        self.forget(&format!("{REGISTRY_DIGEST}={},!{WORKSPACE_DIGEST}", short_digest(&[registry]))).await
+        self.forget(&format!("{REGISTRY_DIGEST}={},!{WORKSPACE_DIGEST}", label_of(registry))).await
     }
 
     /// Removes every credential that belongs to a record.
@@ -78,7 +79,7 @@ impl KubernetesStore {
             Kind::Workspace => WORKSPACE_DIGEST,
             Kind::RegistrySpace | Kind::PullPolicy => return Ok(()),
         };
-        self.forget(&format!("{label}={}", short_digest(&[name]))).await
+        self.forget(&format!("{label}={}", label_of(name))).await
     }
 
     async fn forget(&self, selector: &str) -> Result<(), StoreError> {
@@ -114,7 +115,7 @@ impl KubernetesStore {
     }
 
     pub(super) async fn read_robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
-        let selector = format!("{REGISTRY_DIGEST}={},{WORKSPACE_DIGEST}", short_digest(&[registry]));
+        let selector = format!("{REGISTRY_DIGEST}={},{WORKSPACE_DIGEST}", label_of(registry));
         let listed = self.secrets().list_metadata(&ListParams::default().labels(&selector)).await;
         let found = listed.map_err(|error| unavailable(&error))?;
         let mut robots: Vec<_> = found.iter().filter_map(|secret| robot_of(secret.annotations())).collect();
@@ -173,11 +174,11 @@ fn secret_of(
     ]);
     let mut labels = BTreeMap::from([
         ("app.kubernetes.io/managed-by".to_owned(), "pullgate".to_owned()),
-        (REGISTRY_DIGEST.to_owned(), short_digest(&[registry])),
+        (REGISTRY_DIGEST.to_owned(), label_of(registry)),
     ]);
     if let Some(workspace) = workspace {
         annotations.insert(WORKSPACE.to_owned(), workspace.to_owned());
-        labels.insert(WORKSPACE_DIGEST.to_owned(), short_digest(&[workspace]));
+        labels.insert(WORKSPACE_DIGEST.to_owned(), label_of(workspace));
     }
     if let Some(space) = space {
         annotations.insert(SPACE.to_owned(), space.to_owned());
@@ -237,7 +238,7 @@ fn credential_name(spec: &serde_json::Value) -> Option<&str> {
 
 fn robot_name(RobotId { registry, workspace, space }: &RobotId) -> String {
     let names: Vec<&str> = [registry, workspace].into_iter().chain(space).map(Name::as_str).collect();
-    format!("robot-{}", short_digest(&names))
+    format!("robot-{}", short_digest(&names, DIGEST))
 }
 
 /// The garbage collector removes what outlives its owner.
@@ -251,8 +252,7 @@ fn owner(kind: Kind, object: &DynamicObject) -> Option<OwnerReference> {
     })
 }
 
-/// 32 hexadecimal digits that stand for some names; no name holds the byte between them.
-fn short_digest(names: &[&str]) -> String {
-    let sum = digest(&SHA256, names.join("\0").as_bytes());
-    hex(&sum.as_ref()[..16])
+/// What a label says of a name, which may be longer than a label.
+fn label_of(name: &str) -> String {
+    short_digest(&[name], DIGEST)
 }
