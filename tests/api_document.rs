@@ -1,57 +1,12 @@
 //! The `OpenAPI` document, and that it describes what is served.
 
-use std::io;
-use std::sync::{Arc, LazyLock, Mutex};
-
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::Value;
-use tracing::Dispatch;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::api::Client;
 
 const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
-
-/// What was logged.
-#[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// Captures everything of this thread until the guard is dropped.
-    pub fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        // With one subscriber alone, tracing asks the thread that comes to a line first whether anybody cares
-        // for it, and caches that thread's answer for all.
-        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
-        LazyLock::force(&SECOND);
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(self.clone())
-            .finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-    pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 async fn document() -> Value {
     let request = Request::builder().uri("/api/v1/openapi.json").body(Body::empty()).unwrap();

@@ -6,6 +6,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::support::api::{Client, PASSWORD, credential, harbor, owned};
+use crate::support::log::Log;
 
 #[tokio::test]
 async fn one_host_has_one_platform_registry_in_every_spelling() {
@@ -200,7 +201,7 @@ async fn a_credential_is_stored_and_forgotten_on_its_own() {
 
 #[tokio::test]
 async fn the_password_is_in_no_answer_and_no_log() {
-    let log = crate::api_document::Log::default();
+    let log = Log::default();
     let _guard = log.capture();
     let api = Client::populated().await;
     let credential = "/registries/corp/credential";

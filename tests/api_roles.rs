@@ -5,6 +5,7 @@ use pullgate::domain::record::Kind;
 use serde_json::{Value, json};
 
 use crate::support::api::{Client, Reply, credential, harbor, owned, sha256};
+use crate::support::log::Log;
 
 async fn names(api: &Client, who: &str, path: &str) -> Vec<String> {
     let list = api.get(who, path).await.is(200).json();
@@ -157,7 +158,7 @@ async fn a_tenants_claim_denies_nobody_else() {
 
 #[tokio::test]
 async fn every_write_is_audited_also_a_refused_one() {
-    let log = crate::api_document::Log::default();
+    let log = Log::default();
     let guard = log.capture();
     let api = Client::populated().await;
     let etag = api.etag("/registries/corp").await;

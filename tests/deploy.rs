@@ -12,8 +12,8 @@ use pullgate::store::crd;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::doubles::harbor::{Harbor, Options};
 use crate::support::cli::run;
-use crate::support::doubles::harbor::{Harbor, Options};
 use crate::support::server::Server;
 
 const CHART: &str = "deploy/chart";

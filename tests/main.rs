@@ -18,6 +18,7 @@ mod demo;
 mod deploy;
 mod domain_purity;
 mod doubles;
+mod faithful;
 mod https;
 mod image_cli;
 mod image_references;

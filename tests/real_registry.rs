@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::doubles::registry::{Access, Registry, pull, push};
+use crate::doubles::registry::{Access, Registry, pull, push};
 use crate::support::server::Server;
 
 /// The credential that the kubelet's keyring finds for an image: `https://` assumed, a leading `/v1/` or `/v2/` of

@@ -6,12 +6,11 @@ mod rotation;
 
 use std::{
     fs,
-    io::Write,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::symlink,
     path::Path,
     process::Command,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -30,6 +29,7 @@ use secrecy::ExposeSecret;
 use tempfile::{TempDir, tempdir};
 
 use crate::support::https_client::client;
+use crate::support::log::Log;
 
 const TICK: Duration = Duration::from_millis(20);
 const DAY: i64 = 24 * 60 * 60;
@@ -208,31 +208,10 @@ async fn both_protocols_are_offered() {
     }
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn count(&self, text: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).matches(text).count()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn each_failure_is_logged_once() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.capture();
 
     let (made, other) = (make(), make());
     let dir = plain(&made);

@@ -1,160 +1,230 @@
-//! What goes wrong on the way to a double, seen from a client.
+//! What goes wrong between a client and a server, on demand: now, for the next few calls, or for some paths.
 
-use std::time::{Duration, Instant};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use futures::future::join_all;
-use reqwest::Method;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderValue, Method, Response, StatusCode, header};
+use futures::{StreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::asking::{ADMIN, Told, client, get, request, told};
-use crate::support::doubles::bait::Bait;
-use crate::support::doubles::certificates::Leaf;
-use crate::support::doubles::faults::Fault;
-use crate::support::doubles::harbor::{Harbor, Options};
-use crate::support::doubles::serving::Refusing;
+/// How long the server waits so that what it wrote is on its way before it closes the connection.
+const ON_ITS_WAY: Duration = Duration::from_millis(20);
 
-const HEALTH: &str = "/api/v2.0/health";
-const PROJECTS: &str = "/api/v2.0/projects";
-
-fn harbor() -> Harbor {
-    let harbor = Harbor::start(Options::default());
-    harbor.add_project("team-a", true);
-    harbor
+/// One thing that goes wrong.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// The call takes so much longer, and all else is as it should be.
+    Latency(Duration),
+    /// This status with an empty body, and nothing is done.
+    Status(u16),
+    /// The page of a proxy whose upstream is down.
+    BadGateway,
+    /// 429 with `Retry-After` in seconds.
+    TooManyFor(u64),
+    /// 429 with `Retry-After` as a date so many seconds ahead (RFC 9110, 10.2.3).
+    TooManyUntil(u64),
+    /// Answers with this redirection and nothing else.
+    Redirect(u16, String),
+    /// The right head, and half of the body that it announces; then the connection is closed.
+    Truncated,
+    /// A list that never ends.
+    Endless,
+    /// The right answer, byte by byte with this pause after each.
+    Drip(Duration),
+    /// Half of the JSON, announced as if it were all.
+    HalfJson,
+    /// The right JSON with texts for numbers and numbers for texts.
+    WrongTypes,
+    /// 200 with an HTML page, as a login page in front of a registry answers.
+    Html,
+    /// Bytes that are not HTTP.
+    Garbage,
+    /// The connection is closed and nothing was done.
+    Closed,
+    /// The call is carried out, and the connection is closed before the answer.
+    ClosedAfterwards,
 }
 
-async fn broken(harbor: &Harbor, path: &str) -> Result<Told, reqwest::Error> {
-    told(request(harbor, ADMIN, Method::GET, path)).await
+/// What becomes of a call.
+pub(super) enum Outcome {
+    Answer(Response<Body>),
+    /// These bytes instead of an answer, and then the connection is closed.
+    Raw(&'static [u8]),
 }
 
-#[tokio::test]
-async fn they_are_for_some_calls_for_some_paths_or_for_all() {
-    let harbor = harbor();
-    harbor.faults.next(2, Fault::Status(500));
-    for status in [500, 500, 200] {
-        get(&harbor, ADMIN, HEALTH).await.is(status);
+#[derive(Debug)]
+struct Rule {
+    method: Option<Method>,
+    path: String,
+    left: Option<usize>,
+    fault: Fault,
+}
+
+/// The faults of one server.
+#[derive(Default, Clone)]
+pub struct Faults(Arc<Mutex<Vec<Rule>>>);
+
+impl Faults {
+    /// For so many calls from now on.
+    pub fn next(&self, calls: usize, fault: Fault) {
+        self.add(None, "", Some(calls), fault);
     }
-    harbor.faults.on(PROJECTS, Fault::BadGateway);
-    let told = get(&harbor, ADMIN, &format!("{PROJECTS}/team-a")).await.is(502);
-    assert!(told.text.starts_with("<html>") && told.header("content-type") == "text/html");
-    get(&harbor, ADMIN, HEALTH).await.is(200);
-    harbor.faults.always(Fault::Status(503));
-    get(&harbor, ADMIN, HEALTH).await.is(503);
-    harbor.faults.clear();
-    get(&harbor, ADMIN, PROJECTS).await.is(200);
-    assert_eq!((harbor.journal.calls(HEALTH), harbor.journal.calls(PROJECTS)), (5, 1));
-}
 
-#[tokio::test]
-async fn latency_is_seen_by_every_call_and_by_the_journal() {
-    let harbor = harbor();
-    harbor.faults.on(HEALTH, Fault::Latency(Duration::from_millis(300)));
-    harbor.faults.next(1, Fault::Status(500));
-    let start = Instant::now();
-    get(&harbor, ADMIN, HEALTH).await.is(500);
-    join_all((0..4).map(|_| get(&harbor, ADMIN, HEALTH))).await;
-    assert!(start.elapsed() >= Duration::from_millis(600));
-    assert_eq!(harbor.journal.most_in_flight(), 4);
-    harbor.journal.clear();
-    assert_eq!((harbor.journal.most_in_flight(), harbor.journal.requests().len()), (0, 0));
-}
-
-#[tokio::test]
-async fn too_many_requests_say_when_to_come_back() {
-    let harbor = harbor();
-    harbor.faults.next(1, Fault::TooManyFor(7));
-    assert_eq!(get(&harbor, ADMIN, HEALTH).await.refuses(429, "TOOMANYREQUESTS").header("retry-after"), "7");
-    harbor.faults.next(1, Fault::TooManyUntil(60));
-    let date = get(&harbor, ADMIN, HEALTH).await.is(429).header("retry-after").to_owned();
-    assert!(date.ends_with(" GMT") && date.as_bytes()[3] == b',', "{date}");
-}
-
-#[tokio::test]
-async fn a_body_may_be_cut_endless_or_slow() {
-    let harbor = harbor();
-    let right = get(&harbor, ADMIN, PROJECTS).await.text;
-    harbor.faults.next(1, Fault::Truncated);
-    let response = request(&harbor, ADMIN, Method::GET, PROJECTS).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.content_length()), (200, Some(right.len() as u64)));
-    assert!(response.text().await.is_err());
-
-    harbor.faults.next(1, Fault::Endless);
-    let mut response = request(&harbor, ADMIN, Method::GET, PROJECTS).send().await.unwrap();
-    let mut length = 0;
-    while length < 10_000_000 {
-        length += response.chunk().await.unwrap().expect("it ended").len();
+    /// For so many calls with this method and a path that begins so.
+    pub fn next_on(&self, calls: usize, method: &Method, path: &str, fault: Fault) {
+        self.add(Some(method.clone()), path, Some(calls), fault);
     }
-    drop(response);
 
-    harbor.faults.next(1, Fault::Drip(Duration::from_millis(1)));
-    let start = Instant::now();
-    assert_eq!(get(&harbor, ADMIN, PROJECTS).await.text, right);
-    assert!(start.elapsed() >= Duration::from_millis(right.len().try_into().unwrap()));
-}
-
-#[tokio::test]
-async fn a_body_may_be_no_json_or_another_than_expected() {
-    let harbor = harbor();
-    harbor.faults.next(1, Fault::HalfJson);
-    let half = get(&harbor, ADMIN, PROJECTS).await.is(200);
-    assert!(half.text.starts_with('[') && serde_json::from_str::<Value>(&half.text).is_err());
-    harbor.faults.next(1, Fault::WrongTypes);
-    let wrong = get(&harbor, ADMIN, PROJECTS).await.is(200).json();
-    assert_eq!((&wrong[0]["name"], &wrong[0]["repo_count"]), (&json!(42), &json!("0")));
-    harbor.faults.next(1, Fault::Html);
-    let page = get(&harbor, ADMIN, PROJECTS).await.is(200);
-    assert!(page.text.starts_with("<!doctype html>"));
-}
-
-#[tokio::test]
-async fn a_connection_may_end_speak_no_http_or_not_come_about() {
-    let harbor = harbor();
-    for fault in [Fault::Garbage, Fault::Closed, Fault::ClosedAfterwards] {
-        harbor.faults.next(1, fault.clone());
-        let error = broken(&harbor, HEALTH).await.unwrap_err();
-        assert!(error.is_request(), "{fault:?}: {error:?}");
+    /// For all calls whose path begins so.
+    pub fn on(&self, path: &str, fault: Fault) {
+        self.add(None, path, None, fault);
     }
-    harbor.stop();
-    assert!(broken(&harbor, HEALTH).await.unwrap_err().is_connect());
-    harbor.resume();
-    get(&harbor, ADMIN, HEALTH).await.is(200);
-    assert_eq!(get(&harbor, ADMIN, PROJECTS).await.names(), ["team-a"]);
-    let refusing = Refusing::start();
-    let refused = client(&harbor).get(format!("http://{}/", refusing.host())).send().await;
-    assert!(refused.unwrap_err().is_connect());
+
+    /// For all calls.
+    pub fn always(&self, fault: Fault) {
+        self.add(None, "", None, fault);
+    }
+
+    /// All is well again.
+    pub fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn add(&self, method: Option<Method>, path: &str, left: Option<usize>, fault: Fault) {
+        self.0.lock().unwrap().push(Rule { method, path: path.to_owned(), left, fault });
+    }
+
+    /// The sum of all latencies for this call, and the first other fault.
+    pub(super) fn take(&self, method: &Method, path: &str) -> (Duration, Option<Fault>) {
+        let (mut latency, mut found) = (Duration::ZERO, None);
+        let mut rules = self.0.lock().unwrap();
+        for rule in rules.iter_mut() {
+            let applies = path.starts_with(&rule.path) && rule.method.as_ref().is_none_or(|m| m == method);
+            let late = if let Fault::Latency(late) = rule.fault { Some(late) } else { None };
+            if !applies || (late.is_none() && found.is_some()) {
+                continue;
+            }
+            match late {
+                Some(late) => latency += late,
+                None => found = Some(rule.fault.clone()),
+            }
+            rule.left = rule.left.map(|left| left - 1);
+        }
+        rules.retain(|rule| rule.left != Some(0));
+        (latency, found)
+    }
 }
 
-#[tokio::test]
-async fn a_certificate_may_be_wrong() {
-    let harbor = Harbor::start(Options { tls: Some(Leaf::Good), ..Options::default() });
-    assert!(harbor.url().starts_with("https://127.0.0.1:"));
-    get(&harbor, ADMIN, HEALTH).await.is(200);
-    for (leaf, reason) in
-        [(Leaf::Expired, "Expired"), (Leaf::WrongName, "NotValidForName"), (Leaf::UnknownCa, "BadSignature")]
-    {
-        harbor.show(leaf);
-        let error = format!("{:?}", broken(&harbor, HEALTH).await.unwrap_err());
-        assert!(error.contains(reason), "{leaf:?}: {error}");
+impl Fault {
+    /// Does to a call what is wrong with it. `answer` carries it out.
+    pub(super) async fn apply(&self, answer: impl Future<Output = Response<Body>>) -> Outcome {
+        Outcome::Answer(match self {
+            Self::Latency(_) => answer.await,
+            Self::Status(status) => plain(*status, "text/plain", String::new()),
+            Self::BadGateway => {
+                let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
+                    <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+                plain(502, "text/html", page.to_owned())
+            }
+            Self::TooManyFor(seconds) => too_many(&seconds.to_string()),
+            Self::TooManyUntil(seconds) => {
+                let until = Timestamp::now() + SignedDuration::from_secs((*seconds).try_into().unwrap());
+                too_many(&until.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+            }
+            Self::Redirect(status, to) => {
+                let mut answer = plain(*status, "text/plain", String::new());
+                answer.headers_mut().insert(header::LOCATION, to.parse().unwrap());
+                answer
+            }
+            Self::Truncated => {
+                let (mut head, body) = whole(answer.await).await;
+                head.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+                let half = body.slice(..body.len() / 2);
+                let end = stream::once(async {
+                    tokio::time::sleep(ON_ITS_WAY).await;
+                    Err(io::Error::other("the server is gone"))
+                });
+                head.map(|()| Body::from_stream(stream::iter([Ok(half)]).chain(end)))
+            }
+            Self::Endless => {
+                let item =
+                    Bytes::from(r#"{"name":"one of very many","project_id":1,"repo_count":0},"#.repeat(200));
+                let items = stream::repeat_with(move || Ok::<_, io::Error>(item.clone()));
+                let start = stream::iter([Ok(Bytes::from_static(b"["))]);
+                let mut answer = plain(200, "application/json", String::new());
+                *answer.body_mut() = Body::from_stream(start.chain(items));
+                answer
+            }
+            Self::Drip(pause) => {
+                let (mut head, body) = whole(answer.await).await;
+                head.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+                let pause = *pause;
+                let bytes = stream::iter(0..body.len()).then(move |at| {
+                    let byte = body.slice(at..=at);
+                    async move {
+                        tokio::time::sleep(pause).await;
+                        Ok::<_, io::Error>(byte)
+                    }
+                });
+                head.map(|()| Body::from_stream(bytes))
+            }
+            Self::HalfJson => {
+                let (head, body) = whole(answer.await).await;
+                head.map(|()| Body::from(body.slice(..body.len() / 2)))
+            }
+            Self::WrongTypes => {
+                let (head, body) = whole(answer.await).await;
+                let body = serde_json::from_slice(&body).map_or(Value::Null, twisted);
+                head.map(|()| Body::from(body.to_string()))
+            }
+            Self::Html => {
+                plain(200, "text/html", "<!doctype html><title>Log in</title><form></form>".to_owned())
+            }
+            Self::Garbage => return Outcome::Raw(b"\x16\x03\x01 220 mail.example.com ESMTP\r\n\r\n\0\0\0"),
+            Self::Closed => return Outcome::Raw(b""),
+            Self::ClosedAfterwards => {
+                answer.await;
+                return Outcome::Raw(b"");
+            }
+        })
     }
-    harbor.show(Leaf::Good);
-    get(&harbor, ADMIN, HEALTH).await.is(200);
 }
 
-#[tokio::test]
-async fn a_redirection_leads_to_somebody_who_wants_the_password() {
-    let (harbor, bait) = (harbor(), Bait::start(None));
-    for status in [301, 302, 307, 308] {
-        let to = format!("{}/api/v2.0/health?from={}", bait.url(), harbor.host());
-        harbor.faults.next(1, Fault::Redirect(status, to.clone()));
-        let told = get(&harbor, ADMIN, HEALTH).await.is(status);
-        assert_eq!(told.header("location"), to);
+fn plain(status: u16, content_type: &'static str, body: String) -> Response<Body> {
+    let mut answer = Response::new(Body::from(body));
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+fn too_many(retry_after: &str) -> Response<Body> {
+    let body = json!({"errors": [{"code": "TOOMANYREQUESTS", "message": "too many requests"}]});
+    let mut answer = plain(429, "application/json", body.to_string());
+    answer.headers_mut().insert(header::RETRY_AFTER, retry_after.parse().unwrap());
+    answer
+}
+
+/// An answer's head without what tells of the body's length, and its body.
+async fn whole(answer: Response<Body>) -> (Response<()>, Bytes) {
+    let (mut parts, body) = answer.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    (Response::from_parts(parts, ()), to_bytes(body, usize::MAX).await.unwrap())
+}
+
+/// The same shape with other types.
+fn twisted(value: Value) -> Value {
+    match value {
+        Value::Null => json!([]),
+        Value::Bool(is) => json!(is.to_string()),
+        Value::Number(number) => json!(number.to_string()),
+        Value::String(_) => json!(42),
+        Value::Array(items) => items.into_iter().map(twisted).collect(),
+        Value::Object(members) => {
+            Value::Object(members.into_iter().map(|(name, value)| (name, twisted(value))).collect())
+        }
     }
-    assert!(bait.journal.requests().is_empty());
-    // Somebody who follows without a password, and somebody who brings one.
-    let asked = get(&bait, "", "/v2/?scope=x").await.is(401);
-    assert!(asked.header("www-authenticate").starts_with("Basic "));
-    assert!(bait.credentials().is_empty());
-    get(&bait, ADMIN, "/v2/").await.is(401);
-    assert_eq!(bait.credentials(), ["Basic YWRtaW46SGFyYm9yMTIzNDU="]);
-    let seen = &bait.journal.requests()[0];
-    assert_eq!((&seen.method, seen.path.as_str(), seen.query.as_str()), (&Method::GET, "/v2/", "scope=x"));
 }

@@ -1,108 +1,164 @@
-//! The real registry in its three modes, and the server that gives out its tokens.
+//! Debian's docker-registry, and images to put into one.
 
-use serde_json::json;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::asking::{ADMIN, NOBODY, Told, get, told};
-use crate::support::doubles::certificates::Leaf;
-use crate::support::doubles::faults::Fault;
-use crate::support::doubles::forwarding::Front;
-use crate::support::doubles::registry::{Access, Registry, pull, push};
-use crate::support::doubles::token_server::{Asked, Telling, TokenServer};
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
-/// A registry with tokens, and `bob:s3cret` who may do all in `team-a/`.
-fn with_tokens() -> (TokenServer, Registry) {
-    let tokens = TokenServer::start();
-    tokens.add_user("bob", "s3cret", &["team-a/"]);
-    let registry = Registry::start(&Access::Tokens(&tokens));
-    tokens.front(&registry);
-    (tokens, registry)
+use super::token_server::TokenServer;
+use crate::support::api::sha256;
+
+/// Who may do what.
+pub enum Access<'a> {
+    /// Everybody everything.
+    Open,
+    /// This user everything, with this password.
+    Password(&'a str, &'a str),
+    /// Whom this server gives a token.
+    Tokens(&'a TokenServer),
 }
 
-async fn ask(tokens: &TokenServer, who: &str, scope: &str) -> Told {
-    get(tokens, who, &format!("/token?service=registry+of+the+test&scope={scope}")).await
+/// A registry that ends with the test.
+pub struct Registry {
+    process: Child,
+    pub host: String,
+    _directory: TempDir,
 }
 
-/// How the registry answers to this token.
-async fn with_token(tokens: &TokenServer, registry: &Registry, token: &str, path: &str) -> Told {
-    let request = super::asking::client(tokens).get(format!("{}{path}", registry.url()));
-    told(request.bearer_auth(token)).await.unwrap()
-}
-
-#[tokio::test]
-async fn one_is_open_and_one_has_a_password() {
-    let open = Registry::start(&Access::Open);
-    assert!(push(&open.host, "team-a/app", "1", None));
-    assert!(pull(&open.host, "team-a/app", "1", None));
-    let closed = Registry::start(&Access::Password("pusher", "s3cret:with-colon"));
-    assert!(!push(&closed.host, "team-a/app", "1", None));
-    assert!(push(&closed.host, "team-a/app", "1", Some("pusher:s3cret:with-colon")));
-    assert!(!pull(&closed.host, "team-a/app", "1", None));
-    assert!(!pull(&closed.host, "team-a/app", "1", Some("pusher:s3cret")));
-}
-
-#[tokio::test]
-async fn one_trusts_a_token_server_on_another_host_or_on_its_own() {
-    let (tokens, registry) = with_tokens();
-    let bob = Some("bob:s3cret");
-    for host in [&registry.host, &tokens.host()] {
-        assert!(push(host, "team-a/app", "1", bob));
-        assert!(!push(host, "team-b/app", "1", bob), "with fewer rights than it asked for");
-        assert!(pull(host, "team-a/app", "1", bob));
-        assert!(!pull(host, "team-a/app", "1", Some("bob:guess")));
-        assert!(!pull(host, "team-a/app", "1", None));
+impl Registry {
+    pub fn start(access: &Access) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let auth = access.configuration(directory.path());
+        let mut tries = std::iter::repeat_with(|| launch(directory.path(), auth.as_ref()));
+        // Somebody else may take the port before the registry does.
+        let (process, host) = tries.by_ref().take(5).flatten().next().expect("the registry does not start");
+        Self { process, host, _directory: directory }
     }
-    tokens.set_public(&["team-a/app"]);
-    assert!(pull(&registry.host, "team-a/app", "1", None));
-    assert!(!push(&registry.host, "team-a/app", "2", None));
-    let asked = tokens.asked();
-    let pull_asked = |user: Option<&str>| Asked {
-        user: user.map(str::to_owned),
-        scopes: vec!["repository:team-a/app:pull".to_owned()],
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.host)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Access<'_> {
+    fn configuration(&self, directory: &Path) -> Option<Value> {
+        match self {
+            Self::Open => None,
+            Self::Password(user, password) => {
+                let hashed = Command::new("htpasswd").args(["-Bbn", user, password]).output().unwrap();
+                let users = directory.join("htpasswd");
+                std::fs::write(&users, hashed.stdout).unwrap();
+                Some(json!({"htpasswd": {"realm": "test", "path": users}}))
+            }
+            Self::Tokens(server) => {
+                let bundle = directory.join("tokens.crt");
+                std::fs::write(&bundle, server.certificate()).unwrap();
+                Some(json!({"token": {
+                    "realm": server.realm(), "service": TokenServer::SERVICE, "issuer": TokenServer::ISSUER,
+                    "rootcertbundle": bundle,
+                }}))
+            }
+        }
+    }
+}
+
+/// A registry that answers, if the port that was free still is.
+fn launch(directory: &Path, auth: Option<&Value>) -> Option<(Child, String)> {
+    let host = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().to_string();
+    let mut config = json!({
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": directory.join("images")}, "delete": {"enabled": true}},
+        "http": {"addr": host},
+    });
+    if let Some(auth) = auth {
+        config["auth"] = auth.clone();
+    }
+    let file = directory.join("registry.yml");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+    // It reads its configuration from there too (distribution, configuration/parser.go).
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("REGISTRY_") {
+            command.env_remove(name);
+        }
+    }
+    let mut process = command.spawn().expect("docker-registry is missing; tests/run installs it");
+    let start = Instant::now();
+    while TcpStream::connect(&host).is_err() {
+        if process.try_wait().unwrap().is_some() {
+            return None;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "the registry does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some((process, host))
+}
+
+/// The smallest image, one empty layer, as skopeo names it. Another author makes it another one.
+pub fn image(directory: &Path, author: &str) -> String {
+    let blobs = directory.join("image/blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let store = |media_type: &str, content: &str| {
+        let digest = sha256(content);
+        std::fs::write(blobs.join(&digest), content).unwrap();
+        json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": content.len()})
     };
-    assert!(asked.contains(&pull_asked(None)) && asked.contains(&pull_asked(Some("bob"))), "{asked:?}");
-    let challenge = get(&tokens, NOBODY, "/v2/").await.is(401);
-    let realm = format!("Bearer realm=\"{}\",service=\"registry of the test\"", tokens.realm());
-    assert_eq!(challenge.header("www-authenticate"), realm);
+    let layer = "\0".repeat(1024);
+    let config = json!({"architecture": "amd64", "os": "linux", "author": author,
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]}});
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": store("application/vnd.oci.image.config.v1+json", &config.to_string()),
+        "layers": [store("application/vnd.oci.image.layer.v1.tar", &layer)],
+    });
+    let index = json!({"schemaVersion": 2,
+        "manifests": [store("application/vnd.oci.image.manifest.v1+json", &manifest.to_string())]});
+    std::fs::write(directory.join("image/index.json"), index.to_string()).unwrap();
+    std::fs::write(directory.join("image/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    format!("oci:{}", directory.join("image").display())
 }
 
-#[tokio::test]
-async fn a_token_is_told_in_several_ways_and_may_hold_nothing() {
-    let (tokens, registry) = with_tokens();
-    ask(&tokens, ADMIN, "").await.is(401);
-    let empty = ask(&tokens, "bob:s3cret", "repository:team-b/app:pull").await.is(200).json();
-    assert_eq!(empty["expires_in"], 300);
-    let refused =
-        with_token(&tokens, &registry, empty["token"].as_str().unwrap(), "/v2/team-b/app/tags/list").await;
-    assert!(refused.refuses(401, "UNAUTHORIZED").header("www-authenticate").contains("insufficient_scope"));
-
-    tokens.tell(Telling { field: "access_token", expires_in: None });
-    let told = ask(&tokens, "bob:s3cret", "repository:team-a/app:pull").await.is(200).json();
-    assert_eq!((told.get("token"), told.get("expires_in")), (None, None));
-    let token = told["access_token"].as_str().unwrap();
-    with_token(&tokens, &registry, token, "/v2/").await.is(200);
-    with_token(&tokens, &registry, token, "/v2/team-a/app/tags/list").await.refuses(404, "NAME_UNKNOWN");
-    with_token(&tokens, &registry, token, "/v2/_catalog").await.is(401);
-
-    tokens.add_user("root", "s3cret", &[""]);
-    let told = ask(&tokens, "root:s3cret", "registry:catalog:*").await.is(200).json();
-    let catalog =
-        with_token(&tokens, &registry, told["access_token"].as_str().unwrap(), "/v2/_catalog").await;
-    assert_eq!(catalog.is(200).json(), json!({"repositories": []}));
-
-    tokens.set_life(-90);
-    let ended = ask(&tokens, "bob:s3cret", "repository:team-a/app:pull").await.is(200).json();
-    with_token(&tokens, &registry, ended["access_token"].as_str().unwrap(), "/v2/").await.is(401);
+/// Whether skopeo could do it.
+pub fn skopeo(arguments: &[&str]) -> bool {
+    let output =
+        Command::new("skopeo").args(arguments).output().expect("skopeo is missing; tests/run installs it");
+    output.status.success()
 }
 
-#[tokio::test]
-async fn a_real_registry_gets_tls_a_journal_and_faults_by_one_in_front() {
-    let registry = Registry::start(&Access::Password("bob", "s3cret"));
-    let front = Front::start(Some(Leaf::Good), &registry.host);
-    assert!(push(&front.host(), "team-a/app", "1", Some("bob:s3cret")));
-    assert!(pull(&registry.host, "team-a/app", "1", Some("bob:s3cret")));
-    get(&front, "bob:s3cret", "/v2/_catalog").await.is(200);
-    get(&front, NOBODY, "/v2/_catalog").await.is(401);
-    assert_eq!(front.journal.calls("/v2/_catalog"), 2);
-    front.faults.on("/v2/", Fault::TooManyFor(1));
-    get(&front, "bob:s3cret", "/v2/_catalog").await.refuses(429, "TOOMANYREQUESTS");
+/// Pushes an image of its own to `host/repository:tag`; `credential` is `user:password`.
+pub fn push(host: &str, repository: &str, tag: &str, credential: Option<&str>) -> bool {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("{repository}:{tag}");
+    let (source, target) = (image(directory.path(), &name), format!("docker://{host}/{name}"));
+    let as_whom = match credential {
+        Some(credential) => ["--dest-creds", credential].to_vec(),
+        None => ["--dest-no-creds"].to_vec(),
+    };
+    let copy = ["copy", "--dest-tls-verify=false"].iter().chain(&as_whom).copied();
+    skopeo(&copy.chain([source.as_str(), &target]).collect::<Vec<_>>())
+}
+
+/// Whether `host/repository:tag` can be pulled so.
+pub fn pull(host: &str, repository: &str, tag: &str, credential: Option<&str>) -> bool {
+    let directory = tempfile::tempdir().unwrap();
+    let source = format!("docker://{host}/{repository}:{tag}");
+    let target = format!("dir:{}", directory.path().join("pulled").display());
+    let as_whom = match credential {
+        Some(credential) => ["--src-creds", credential].to_vec(),
+        None => ["--src-no-creds"].to_vec(),
+    };
+    let copy = ["copy", "--src-tls-verify=false"].iter().chain(&as_whom).copied();
+    skopeo(&copy.chain([source.as_str(), &target]).collect::<Vec<_>>())
 }

@@ -10,8 +10,8 @@ use pullgate::store::embedded::EmbeddedStore;
 use serde_json::json;
 
 use super::platform::{INTERVAL, Platform, eventually, within};
-use crate::support::doubles::faults::Fault;
-use crate::support::doubles::harbor::{Harbor, Options};
+use crate::doubles::faults::Fault;
+use crate::doubles::harbor::{Harbor, Options};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn projects_are_recorded_and_decided_by() {

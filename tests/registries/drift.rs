@@ -7,8 +7,8 @@ use pullgate::domain::record::Kind;
 use serde_json::json;
 
 use super::platform::{INTERVAL, Platform, eventually, within};
-use crate::support::doubles::faults::Fault;
-use crate::support::doubles::harbor::{Harbor, Options};
+use crate::doubles::faults::Fault;
+use crate::doubles::harbor::{Harbor, Options};
 
 const AT_ONCE: Duration = Duration::from_secs(1);
 

@@ -11,19 +11,19 @@ use pullgate::registry::{self, RegistryClient, Tier};
 use pullgate::store::Credential;
 use url::Url;
 
-use crate::support::doubles::bait::Bait;
-use crate::support::doubles::certificates::Leaf;
-use crate::support::doubles::faults::Fault as Wrong;
-use crate::support::doubles::harbor::{Harbor, Options};
-use crate::support::doubles::journal::Seen;
-use crate::support::doubles::registry::{Access, Registry};
-use crate::support::doubles::serving::Refusing;
-use crate::support::doubles::token_server::TokenServer;
+use crate::doubles::bait::Bait;
+use crate::doubles::certificates::Leaf;
+use crate::doubles::faults::Fault as Wrong;
+use crate::doubles::harbor::{Harbor, Options};
+use crate::doubles::journal::Seen;
+use crate::doubles::registry::{Access, Registry};
+use crate::doubles::serving::Refusing;
+use crate::doubles::token_server::TokenServer;
 
 const PASSWORD: &str = "Harbor12345";
 
 /// Where to go and as whom; of the platform unless a test says otherwise.
-fn target(url: &str, login: Option<(&str, &str)>) -> Target {
+pub(super) fn target(url: &str, login: Option<(&str, &str)>) -> Target {
     Target {
         url: Url::parse(url).unwrap(),
         realm: None,
@@ -250,7 +250,7 @@ async fn a_workspaces_registry_reaches_public_addresses_and_allowed_ranges_alone
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_tag_names_is_told_by_every_kind_of_registry() {
-    use crate::support::doubles::registry::push;
+    use crate::doubles::registry::push;
     let (open, closed) =
         (Registry::start(&Access::Open), Registry::start(&Access::Password("user", "secret")));
     push(&open.host, "team/app", "1", None);

@@ -18,7 +18,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::doubles::harbor::Harbor;
+use crate::doubles::harbor::Harbor;
 use crate::support::memory_store::MemoryStore;
 
 /// How long something may take that takes a few calls.
@@ -57,6 +57,7 @@ impl Platform {
     pub async fn crash(&mut self) {
         self.tasks.shutdown().await;
         self.published = Published::default();
+        self.metrics = Arc::new(Metrics::new().unwrap());
     }
 
     pub fn resume(&mut self) {

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::platform::{INTERVAL, Platform, SOON, can_pull, eventually, within};
-use crate::support::doubles::harbor::{Harbor, Options};
+use crate::doubles::harbor::{Harbor, Options};
 
 /// How soon an account has to follow a binding that was taken away.
 const AFTER_UNBINDING: Duration = Duration::from_secs(5);

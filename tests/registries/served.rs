@@ -7,9 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::platform::{eventually, within};
+use crate::doubles::harbor::{Harbor, Options};
+use crate::doubles::registry::{Access, Registry, push};
 use crate::support::cli::run;
-use crate::support::doubles::harbor::{Harbor, Options};
-use crate::support::doubles::registry::{Access, Registry, push};
 use crate::support::server::{READY_WITHIN, Server, TOKEN};
 
 /// Asks registries every so many seconds.

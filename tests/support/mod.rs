@@ -2,8 +2,8 @@
 
 pub mod api;
 pub mod cli;
-pub mod doubles;
 pub mod https_client;
+pub mod log;
 pub mod memory_store;
 pub mod records;
 pub mod server;

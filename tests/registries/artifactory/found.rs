@@ -5,9 +5,9 @@ use pullgate::registry::fault::Fault;
 use serde_json::{Value, json};
 
 use super::{PASSWORD, artifactory, client, platform, status};
+use crate::doubles::artifactory::Options;
+use crate::doubles::registry::{Access, Registry, push};
 use crate::registries::platform::eventually;
-use crate::support::doubles::artifactory::Options;
-use crate::support::doubles::registry::{Access, Registry, push};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_docker_repositories_are_counted_and_measured_in_both_forms() {

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::platform::{INTERVAL, Platform};
-use crate::support::doubles::artifactory::{Artifactory, Options};
+use crate::doubles::artifactory::{Artifactory, Options};
 use crate::support::memory_store::MemoryStore;
 
 const PASSWORD: &str = "Art1factory";

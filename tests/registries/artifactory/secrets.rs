@@ -1,8 +1,6 @@
 //! Where passwords and tokens go, and where not.
 
-use std::io;
-use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -14,10 +12,11 @@ use pullgate::registry::fault::Fault;
 use serde_json::json;
 
 use super::{PASSWORD, artifactory, client, has_token, own, platform, settings, status, sync, tell, with};
+use crate::doubles::artifactory::Options;
+use crate::doubles::bait::Bait;
+use crate::doubles::faults;
 use crate::registries::platform::{INTERVAL, Platform, eventually, within};
-use crate::support::doubles::artifactory::Options;
-use crate::support::doubles::bait::Bait;
-use crate::support::doubles::faults;
+use crate::support::log::Log;
 use crate::support::memory_store::MemoryStore;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,39 +78,11 @@ async fn what_is_no_artifactory_gets_no_password() {
     assert!(bait.credentials().is_empty());
 }
 
-/// Everything that is logged while it is in force.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// On one thread, so that every task logs to it.
 #[tokio::test]
 async fn no_password_and_no_token_is_told_or_logged() {
-    // What other tests do at the same time decides what is logged at all: so it runs in a process of its own.
-    if std::env::var_os("PULLGATE_TEST_ALONE").is_none() {
-        let name = "registries::artifactory::secrets::no_password_and_no_token_is_told_or_logged";
-        let mut alone = Command::new(std::env::current_exe().unwrap());
-        let alone = alone.args(["--exact", name]).env("PULLGATE_TEST_ALONE", "1").output().unwrap();
-        let told = String::from_utf8_lossy(&alone.stdout);
-        return assert!(alone.status.success() && told.contains("1 passed"), "{told}");
-    }
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::level_filters::LevelFilter::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let _logging = log.capture();
     let artifactory = artifactory(Options::default());
     let secret = "Pa55-of-the-workspace";
     artifactory.set_password("admin", secret);
@@ -131,7 +102,7 @@ async fn no_password_and_no_token_is_told_or_logged() {
     })
     .await;
     let client = client(&artifactory);
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.text();
     assert!(logged.contains("a token is in use") && logged.contains("TRACE"), "{}", logged.len());
     let debug = format!("{:?} {:?}", client.artifactory(), client.check().await);
     secrets.push(PASSWORD.to_owned());

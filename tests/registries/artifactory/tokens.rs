@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::{
     OVERLAP, PASSWORD, artifactory, given, has_token, own, platform, settings, status, sync, tell, with,
 };
+use crate::doubles::artifactory::{Artifactory, Options};
+use crate::doubles::faults;
 use crate::registries::platform::{INTERVAL, Platform, eventually, within};
-use crate::support::doubles::artifactory::{Artifactory, Options};
-use crate::support::doubles::faults;
 
 /// Whether somebody who logs in so may pull from a repository, asked as a node does.
 async fn can_pull(artifactory: &Artifactory, (user, password): &(String, String), key: &str) -> bool {
@@ -60,7 +60,7 @@ async fn namespaces_pull_with_a_token_that_pulls_what_the_workspace_claims_and_n
     );
 
     // It was seen to work as a node logs in, before anybody had it.
-    let basic = |seen: &&crate::support::doubles::journal::Seen| {
+    let basic = |seen: &&crate::doubles::journal::Seen| {
         seen.authorization().is_some_and(|a| a.starts_with("Basic"))
             && seen.path.contains("/api/docker/team-a/")
     };

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::asking::{ADMIN, NOBODY, Told, client, get, head, request, send, told};
 use super::harbor_robots::pull as pulls;
-use crate::support::doubles::certificates::Leaf;
-use crate::support::doubles::harbor::{Harbor, Options};
-use crate::support::doubles::registry::{Access, Registry, pull, push};
+use crate::doubles::certificates::Leaf;
+use crate::doubles::harbor::{Harbor, Options};
+use crate::doubles::registry::{Access, Registry, pull, push};
 
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State as Of};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::extract::Path;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Held;
+use super::call::Call;
 use super::caller::{Caller, require_known};
-use super::payload::{is_name, payload};
+use super::payload::{Payload, is_name};
 use super::query::Query;
 use super::refusal::{Answer, Refusal};
 use super::state::{Project, State};
@@ -57,17 +57,6 @@ pub fn routes() -> Router<Held> {
 }
 
 impl State {
-    /// The project that a path names. A name of digits alone is an id, unless the header says otherwise, which it can
-    /// from 2.2 on (src/server/v2.0/handler/util.go, `parseProjectNameOrID`).
-    fn project_of(&self, headers: &HeaderMap, name_or_id: &str) -> Option<&Project> {
-        let is_name = self.is_at_least(2, 2)
-            && headers.get("x-is-resource-name").is_some_and(|value| value.as_bytes() == b"true");
-        match name_or_id.parse() {
-            Ok(id) if !is_name => self.projects.get(&id),
-            _ => self.project_named(name_or_id),
-        }
-    }
-
     /// The projects that a caller is shown: all to system administrators; to others the public ones, their own, and
     /// those that a robot has permissions in.
     fn is_listed(&self, caller: &Caller, project: &Project) -> bool {
@@ -97,57 +86,42 @@ impl State {
     }
 }
 
-async fn list(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Extension(uri): Extension<Uri>,
-) -> Answer {
-    let query = Query::of(&uri)?;
+async fn list(call: Call) -> Answer {
+    let query = Query::of(&call.uri)?;
     let (name, public) = (query.get("name").map(str::to_lowercase), query.boolean("public")?);
     query.boolean("with_detail")?;
-    let state = state.lock().unwrap();
+    let state = call.state();
     let mut shown: Vec<_> = state
         .projects
         .values()
-        .filter(|project| state.is_listed(&caller, project))
+        .filter(|project| state.is_listed(&call.caller, project))
         .filter(|project| name.as_ref().is_none_or(|name| project.name.contains(name)))
         .filter(|project| public.is_none_or(|public| project.is_public() == public))
         .filter(|project| query.lets("name", &project.name))
         .filter(|project| query.lets("public", &project.is_public().to_string()))
         .collect();
     shown.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(query.answer(shown, |project| state.project_json(&caller, project)))
+    Ok(query.answer(shown, |project| state.project_json(&call.caller, project)))
 }
 
-async fn exists(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Extension(uri): Extension<Uri>,
-) -> Answer<StatusCode> {
-    let query = Query::of(&uri)?;
+async fn exists(call: Call) -> Answer<StatusCode> {
+    let query = Query::of(&call.uri)?;
     let name =
         query.get("project_name").ok_or_else(|| Refusal::parameter("project_name in query is required"))?;
-    let state = state.lock().unwrap();
-    state.require_project(&caller, state.project_named(name), "project", "read")?;
+    let state = call.state();
+    state.require_project(&call.caller, state.project_named(name), "project", "read")?;
     Ok(StatusCode::OK)
 }
 
-async fn create(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Extension(uri): Extension<Uri>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    let wanted: ProjectReq = payload(&headers, &body)?;
+async fn create(call: Call, Payload(wanted): Payload<ProjectReq>) -> Answer {
     if wanted.project_name.len() > 255 {
         return Err(Refusal::parameter("project.project_name in body should be at most 255 chars long"));
     }
-    require_known(&caller)?;
-    let mut state = state.lock().unwrap();
+    require_known(&call.caller)?;
+    let mut state = call.state();
     let by_anybody = !state.options.only_admins_create_projects;
-    if !(state.is_sysadmin(&caller) || (by_anybody && matches!(caller, Caller::User(_)))) {
-        state.require_system(&caller, "project", "create")?;
+    if !(state.is_sysadmin(&call.caller) || (by_anybody && matches!(call.caller, Caller::User(_)))) {
+        state.require_system(&call.caller, "project", "create")?;
     }
     let mut metadata: BTreeMap<_, _> = wanted.metadata().collect();
     metadata.entry("public".to_owned()).or_insert_with(|| wanted.public.unwrap_or(false).to_string());
@@ -168,46 +142,33 @@ async fn create(
     project.metadata = metadata;
     project.registry_id = wanted.registry_id.unwrap_or(0);
     project.hard = wanted.storage_limit.filter(|limit| *limit != 0).unwrap_or(-1);
-    if let Caller::User(name) = &caller {
+    if let Caller::User(name) = &call.caller {
         state.users.get_mut(name).unwrap().admin_of.insert(id);
     }
-    Ok((StatusCode::CREATED, [(header::LOCATION, format!("{}/{id}", uri.path()))]).into_response())
+    Ok((StatusCode::CREATED, [(header::LOCATION, format!("{}/{id}", call.uri.path()))]).into_response())
 }
 
-async fn one(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
-    let state = state.lock().unwrap();
-    let project = state.require_project(&caller, state.project_of(&headers, &name), "project", "read")?;
-    Ok(Json(state.project_json(&caller, &project)).into_response())
+async fn one(call: Call, Path(name): Path<String>) -> Answer {
+    let state = call.state();
+    let project = call.project(&state, &name, "read")?;
+    Ok(Json(state.project_json(&call.caller, &project)).into_response())
 }
 
 async fn update(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
+    call: Call,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    Payload(wanted): Payload<ProjectReq>,
 ) -> Answer<StatusCode> {
-    let wanted: ProjectReq = payload(&headers, &body)?;
-    let mut state = state.lock().unwrap();
-    let id = state.require_project(&caller, state.project_of(&headers, &name), "project", "update")?.id;
+    let mut state = call.state();
+    let id = call.project(&state, &name, "update")?.id;
     // What is not named stays as it is.
     state.projects.get_mut(&id).unwrap().metadata.extend(wanted.metadata());
     Ok(StatusCode::OK)
 }
 
-async fn delete(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Answer<StatusCode> {
-    let mut state = state.lock().unwrap();
-    let project = state.require_project(&caller, state.project_of(&headers, &name), "project", "delete")?;
+async fn delete(call: Call, Path(name): Path<String>) -> Answer<StatusCode> {
+    let mut state = call.state();
+    let project = call.project(&state, &name, "delete")?;
     if !project.repositories.is_empty() {
         let message = "the project contains repositories, can not be deleted";
         return Err(Refusal::precondition(message));
@@ -216,15 +177,10 @@ async fn delete(
     Ok(StatusCode::OK)
 }
 
-async fn summary(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Answer<Response> {
-    let state = state.lock().unwrap();
-    let project = state.require_project(&caller, state.project_of(&headers, &name), "project", "read")?;
-    let quota = if state.options.quotas && state.may(&caller, &project, "quota", "read") {
+async fn summary(call: Call, Path(name): Path<String>) -> Answer<Response> {
+    let state = call.state();
+    let project = call.project(&state, &name, "read")?;
+    let quota = if state.options.quotas && state.may(&call.caller, &project, "quota", "read") {
         json!({"hard": {"storage": project.hard}, "used": {"storage": project.used}})
     } else {
         Value::Null

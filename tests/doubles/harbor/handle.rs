@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::state::{Project, Robot, State, User};
 use super::{API, Held, Options, router};
-use crate::support::doubles::faults::Fault;
-use crate::support::doubles::serving::Served;
+use crate::doubles::faults::Fault;
+use crate::doubles::serving::Served;
 
 /// A running Harbor. Its address, its journal and its faults are those of the server that it is.
 pub struct Harbor {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Options;
-use crate::support::doubles::forwarding::Forward;
-use crate::support::doubles::jwt::Signer;
+use crate::doubles::forwarding::Forward;
+use crate::doubles::jwt::Signer;
 
 /// A project. Its visibility is a text in its metadata, as Harbor keeps it.
 #[derive(Debug, Clone)]

@@ -15,8 +15,8 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::state::State;
 use super::tokens::SERVICE;
-use crate::support::doubles::basic::credential;
-use crate::support::doubles::forwarding::{over_tls, parts};
+use crate::doubles::basic::credential;
+use crate::doubles::forwarding::{over_tls, parts};
 
 pub fn routes() -> Router<Held> {
     Router::new().route("/v2/", any(serve)).route("/v2/{*path}", any(serve))

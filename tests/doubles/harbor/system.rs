@@ -1,14 +1,14 @@
 //! What tells of the whole Harbor: health, version, totals, quotas and who is logged in.
 
 use axum::extract::State as Of;
-use axum::http::Uri;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Held;
+use super::call::Call;
 use super::caller::{Caller, require_known};
 use super::query::Query;
 use super::refusal::{Answer, Refusal};
@@ -44,10 +44,10 @@ async fn health(Of(state): Of<Held>) -> Json<Value> {
 }
 
 /// The version is a tag and a commit, and not for everybody.
-async fn info(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -> Json<Value> {
-    let state = state.lock().unwrap();
+async fn info(call: Call) -> Json<Value> {
+    let state = call.state();
     let mut shown = json!({"auth_mode": "db_auth", "self_registration": false, "banner_message": ""});
-    if caller != Caller::Anonymous {
+    if call.caller != Caller::Anonymous {
         shown["harbor_version"] = json!(format!("v{}-5a6c4bd8", state.options.version));
         shown["external_url"] = json!(state.external_url);
         shown["registry_url"] = json!(state.external_url.split("://").last());
@@ -60,24 +60,25 @@ async fn info(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -> Json
     Json(shown)
 }
 
-async fn volumes(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -> Answer<Json<Value>> {
-    let state = state.lock().unwrap();
-    state.require_system(&caller, "system-volumes", "read")?;
+async fn volumes(call: Call) -> Answer<Json<Value>> {
+    let state = call.state();
+    state.require_system(&call.caller, "system-volumes", "read")?;
     Ok(Json(json!({"storage": [{"total": 1_000_000_000_000_u64, "free": 400_000_000_000_u64}]})))
 }
 
 /// Only system administrators are told the totals; others get zeros for them (src/server/v2.0/handler/statistic.go).
-async fn statistics(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -> Answer<Json<Value>> {
-    require_known(&caller)?;
-    let state = state.lock().unwrap();
+async fn statistics(call: Call) -> Answer<Json<Value>> {
+    require_known(&call.caller)?;
+    let state = call.state();
     let repositories = |of: &dyn Fn(&Project) -> bool| {
         let counted: Vec<_> = state.projects.values().filter(|project| of(project)).collect();
         (counted.len(), counted.iter().map(|project| project.repositories.len()).sum::<usize>())
     };
-    let sysadmin = state.is_sysadmin(&caller);
+    let sysadmin = state.is_sysadmin(&call.caller);
     let (public, public_repositories) = repositories(&Project::is_public);
-    let (private, private_repositories) =
-        repositories(&|project| !project.is_public() && (sysadmin || state.is_admin_of(&caller, project)));
+    let (private, private_repositories) = repositories(&|project| {
+        !project.is_public() && (sysadmin || state.is_admin_of(&call.caller, project))
+    });
     let total = |count: usize| if sysadmin { count } else { 0 };
     let mut shown = json!({
         "public_project_count": public, "public_repo_count": public_repositories,
@@ -92,14 +93,10 @@ async fn statistics(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -
     Ok(Json(shown))
 }
 
-async fn quotas(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Extension(uri): Extension<Uri>,
-) -> Answer<Response> {
-    let state = state.lock().unwrap();
-    state.require_system(&caller, "quota", "list")?;
-    let query = Query::of(&uri)?;
+async fn quotas(call: Call) -> Answer<Response> {
+    let state = call.state();
+    state.require_system(&call.caller, "quota", "list")?;
+    let query = Query::of(&call.uri)?;
     let of_projects = query.get("reference").is_none_or(|reference| reference == "project");
     let one = query.get("reference_id");
     let shown = state
@@ -118,10 +115,10 @@ async fn quotas(
 }
 
 /// A robot is known and yet nobody here.
-async fn current_user(Of(state): Of<Held>, Extension(caller): Extension<Caller>) -> Answer {
-    require_known(&caller)?;
-    let state = state.lock().unwrap();
-    let Caller::User(name) = &caller else {
+async fn current_user(call: Call) -> Answer {
+    require_known(&call.caller)?;
+    let state = call.state();
+    let Caller::User(name) = &call.caller else {
         return Err(Refusal::precondition("get current user not available for security context: robot"));
     };
     let user = &state.users[name];

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::refusal::Refusal;
 use super::who::SUBJECT;
 use super::{Held, State};
-use crate::support::doubles::forwarding::{over_tls, parts};
+use crate::doubles::forwarding::{over_tls, parts};
 
 /// Seconds that a token of docker's lasts.
 const LIFE: i64 = 3600;

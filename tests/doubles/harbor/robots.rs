@@ -3,19 +3,19 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::rand;
-use axum::body::Bytes;
-use axum::extract::{Path, State as Of};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::extract::Path;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Held;
+use super::call::Call;
 use super::caller::{Caller, require_known};
-use super::payload::{is_name, payload};
+use super::payload::{Payload, is_name};
 use super::query::{Match, Query};
 use super::refusal::{Answer, Refusal};
 use super::state::{Permission, Robot, Scope, State};
@@ -118,14 +118,14 @@ impl RobotReq {
 
 impl State {
     /// Refuses whoever may not do this to robots of this level; 0 is the project that is missing or none.
-    fn require_robots(&self, caller: &Caller, level: &str, project: i64, action: &str) -> Answer<()> {
+    pub fn require_robots(&self, caller: &Caller, level: &str, project: i64, action: &str) -> Answer<()> {
         if level == "system" {
             return self.require_system(caller, "robot", action);
         }
         self.require_project(caller, self.projects.get(&project), "robot", action).map(|_| ())
     }
 
-    fn robot(&self, id: i64) -> Answer<Robot> {
+    pub fn robot(&self, id: i64) -> Answer<Robot> {
         self.robots.get(&id).cloned().ok_or_else(|| Refusal::not_found(format!("robot {id}")))
     }
 
@@ -156,22 +156,15 @@ impl State {
     }
 }
 
-async fn create(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Extension(uri): Extension<Uri>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    let wanted: RobotReq = payload(&headers, &body)?;
+async fn create(call: Call, Payload(wanted): Payload<RobotReq>) -> Answer {
     if !is_name(&wanted.name) {
         return Err(Refusal::bad_request("robot name is not in lower case or contains illegal characters"));
     }
     let duration = wanted.duration.unwrap_or(0);
     wanted.check(duration)?;
-    let mut state = state.lock().unwrap();
+    let mut state = call.state();
     let project = if wanted.level == "project" { state.project_of_permission(&wanted) } else { 0 };
-    state.require_robots(&caller, &wanted.level, project, "create")?;
+    state.require_robots(&call.caller, &wanted.level, project, "create")?;
     let permissions = state.permissions(&wanted.permissions)?;
     let stored_name = match state.projects.get(&project) {
         Some(project) => format!("{}+{}", project.name, wanted.name),
@@ -193,7 +186,7 @@ async fn create(
         secret: new_secret(),
         permissions,
     };
-    let location = format!("{}/{}", uri.path(), robot.id);
+    let location = format!("{}/{}", call.uri.path(), robot.id);
     let shown = json!({
         "id": robot.id, "name": state.full_name(&robot), "secret": robot.secret,
         "creation_time": created.to_string(), "expires_at": robot.expires_at,
@@ -204,14 +197,10 @@ async fn create(
 
 /// Without a `Level` these are those of the system. With `Level=system` they are all: it asks for the right to list
 /// them, but no robot is left out for its level. With `Level=project` a `ProjectID` is needed.
-async fn list(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Extension(uri): Extension<Uri>,
-) -> Answer {
-    require_known(&caller)?;
-    let query = Query::of(&uri)?;
-    let state = state.lock().unwrap();
+async fn list(call: Call) -> Answer {
+    require_known(&call.caller)?;
+    let query = Query::of(&call.uri)?;
+    let state = call.state();
     let project = match (query.keyword("Level"), query.keyword("ProjectID")) {
         (None, _) => Some(0),
         (Some(Match::Exact(level)), _) if level == "system" => None,
@@ -224,7 +213,7 @@ async fn list(
         _ => return Err(Refusal::bad_request("bad request error level input")),
     };
     let level = if project.is_some_and(|project| project != 0) { "project" } else { "system" };
-    state.require_robots(&caller, level, project.unwrap_or(0), "list")?;
+    state.require_robots(&call.caller, level, project.unwrap_or(0), "list")?;
     let mut shown: Vec<_> = state
         .robots
         .values()
@@ -235,40 +224,23 @@ async fn list(
     Ok(query.answer(shown, |robot| state.robot_json(robot)))
 }
 
-async fn one(Of(state): Of<Held>, Extension(caller): Extension<Caller>, Path(id): Path<i64>) -> Answer {
-    require_known(&caller)?;
-    let state = state.lock().unwrap();
-    let robot = state.robot(id)?;
-    state.require_robots(&caller, robot.level(), robot.project, "read")?;
+async fn one(call: Call, Path(id): Path<i64>) -> Answer {
+    let state = call.state();
+    let robot = call.robot(&state, id, "read")?;
     Ok(Json(state.robot_json(&robot)).into_response())
 }
 
-async fn delete(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<i64>,
-) -> Answer<StatusCode> {
-    require_known(&caller)?;
-    let mut state = state.lock().unwrap();
-    let robot = state.robot(id)?;
-    state.require_robots(&caller, robot.level(), robot.project, "delete")?;
+async fn delete(call: Call, Path(id): Path<i64>) -> Answer<StatusCode> {
+    let mut state = call.state();
+    call.robot(&state, id, "delete")?;
     state.robots.remove(&id);
     Ok(StatusCode::OK)
 }
 
 /// A secret that the caller chose is taken and not repeated; else a new one is made. The old one ends at once.
-async fn refresh(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<i64>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    let wanted: SecretReq = payload(&headers, &body)?;
-    require_known(&caller)?;
-    let mut state = state.lock().unwrap();
-    let robot = state.robot(id)?;
-    state.require_robots(&caller, robot.level(), robot.project, "update")?;
+async fn refresh(call: Call, Path(id): Path<i64>, Payload(wanted): Payload<SecretReq>) -> Answer {
+    let mut state = call.state();
+    call.robot(&state, id, "update")?;
     let (secret, told) = match wanted.secret {
         chosen if chosen.is_empty() => {
             let made = new_secret();
@@ -286,16 +258,9 @@ async fn refresh(
 }
 
 /// What the body does not hold is gone. Expiry counts from the creation.
-async fn replace(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<i64>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer<StatusCode> {
-    let wanted: RobotReq = payload(&headers, &body)?;
-    require_known(&caller)?;
-    let mut state = state.lock().unwrap();
+async fn replace(call: Call, Path(id): Path<i64>, Payload(wanted): Payload<RobotReq>) -> Answer<StatusCode> {
+    require_known(&call.caller)?;
+    let mut state = call.state();
     let mut robot = state.robot(id)?;
     let duration = wanted.duration.unwrap_or(robot.duration);
     wanted.check(duration)?;
@@ -308,7 +273,7 @@ async fn replace(
             return Err(Refusal::bad_request("cannot update the project id of robot"));
         }
     }
-    state.require_robots(&caller, &wanted.level, project, "update")?;
+    state.require_robots(&call.caller, &wanted.level, project, "update")?;
     if wanted.level != robot.level() || wanted.name != state.full_name(&robot) {
         return Err(Refusal::bad_request("cannot update the level or name of robot"));
     }

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::asking::{ADMIN, NOBODY, Told, delete, get, request, send, told};
-use crate::support::doubles::harbor::{Harbor, Options};
+use crate::doubles::harbor::{Harbor, Options};
 
 const ROBOTS: &str = "/api/v2.0/robots";
 const PAT: &str = "pat:Pa55word";

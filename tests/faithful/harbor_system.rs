@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::asking::{ADMIN, NOBODY, get};
-use crate::support::doubles::harbor::{Harbor, Options};
+use crate::doubles::harbor::{Harbor, Options};
 
 const PAT: &str = "pat:Pa55word";
 

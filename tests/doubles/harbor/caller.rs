@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 
 use super::refusal::{Answer, Refusal};
 use super::state::{Permission, Project, Scope, State};
-use crate::support::doubles::basic::basic;
+use crate::doubles::basic::basic;
 
 /// Whoever calls. Wrong credentials make nobody a caller of their own: they are [`Caller::Anonymous`].
 #[derive(Debug, Clone, PartialEq, Eq)]

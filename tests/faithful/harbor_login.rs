@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::asking::{ADMIN, NOBODY, get, request, send, told};
 use super::harbor_robots::pull;
-use crate::support::doubles::harbor::{Harbor, Options};
+use crate::doubles::harbor::{Harbor, Options};
 
 const ME: &str = "/api/v2.0/users/current";
 const PROJECTS: &str = "/api/v2.0/projects";

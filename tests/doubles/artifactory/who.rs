@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::refusal::Refusal;
-use crate::support::doubles::basic::{basic, credential};
-use crate::support::doubles::jwt::Signer;
+use crate::doubles::basic::{basic, credential};
+use crate::doubles::jwt::Signer;
 
 /// So many wrong passwords in a row, and the user is suspended.
 const TRIES: u32 = 5;

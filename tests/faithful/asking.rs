@@ -5,7 +5,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
-use crate::support::doubles::serving::Served;
+use crate::doubles::serving::Served;
 use crate::support::https_client::trusting;
 
 pub const ADMIN: &str = "admin:Harbor12345";

@@ -1,19 +1,19 @@
 //! `/service/token` (goharbor/harbor, src/core/service/token/creator.go).
 
-use axum::extract::State as Of;
-use axum::http::{StatusCode, Uri};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::Held;
+use super::call::Call;
 use super::caller::Caller;
 use super::refusal::Refusal;
 use super::state::State;
-use crate::support::doubles::jwt::scope;
+use crate::doubles::jwt::scope;
 
 pub const SERVICE: &str = "harbor-registry";
 /// Seconds.
@@ -24,27 +24,23 @@ pub fn routes() -> Router<Held> {
 }
 
 /// Wrong credentials are refused only where nothing is asked for: with a scope they get what everybody gets.
-async fn token(
-    Of(state): Of<Held>,
-    Extension(caller): Extension<Caller>,
-    Extension(uri): Extension<Uri>,
-) -> Response {
-    let pairs: Vec<_> = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).collect();
+async fn token(call: Call) -> Response {
+    let pairs: Vec<_> = form_urlencoded::parse(call.uri.query().unwrap_or_default().as_bytes()).collect();
     let service = pairs.iter().find(|(name, _)| name == "service").map_or("", |(_, value)| value);
     if service != SERVICE {
         return (StatusCode::BAD_REQUEST, format!("Unable to handle service: {service}")).into_response();
     }
     let scopes: Vec<_> =
         pairs.iter().filter(|(name, _)| name == "scope").flat_map(|(_, scopes)| scopes.split(' ')).collect();
-    if caller == Caller::Anonymous && scopes.is_empty() {
+    if call.caller == Caller::Anonymous && scopes.is_empty() {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let state = state.lock().unwrap();
+    let state = call.state();
     let asked = scopes.iter().filter(|text| !text.is_empty());
-    let Some(access) = asked.map(|text| state.granted(&caller, text)).collect::<Option<Vec<_>>>() else {
+    let Some(access) = asked.map(|text| state.granted(&call.caller, text)).collect::<Option<Vec<_>>>() else {
         return Refusal::internal().into_response();
     };
-    let subject = match &caller {
+    let subject = match &call.caller {
         Caller::Anonymous => String::new(),
         Caller::User(name) => name.clone(),
         Caller::Robot(id) => state.full_name(&state.robots[id]),

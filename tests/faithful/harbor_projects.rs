@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::asking::{ADMIN, NOBODY, delete, get, head, request, send, told};
-use crate::support::doubles::harbor::{Harbor, Options};
+use crate::doubles::harbor::{Harbor, Options};
 
 const PROJECTS: &str = "/api/v2.0/projects";
 

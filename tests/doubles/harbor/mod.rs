@@ -3,6 +3,7 @@
 //!
 //! It lacks what nobody here asks for: artifacts, webhooks, replication, scans, members and the portal.
 
+mod call;
 mod caller;
 mod handle;
 mod payload;
@@ -29,10 +30,6 @@ use self::refusal::Refusal;
 use self::state::State;
 use super::certificates::Leaf;
 
-#[allow(
-    unused_imports,
-    reason = "the tests against a control plane share this folder and use no double"
-)]
 pub use self::handle::Harbor;
 
 /// The state that all handlers share.

@@ -4,9 +4,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::asking::{NOBODY, Told, client, delete, get, send, told};
-use crate::support::doubles::artifactory::{Artifactory, Options};
-use crate::support::doubles::certificates::Leaf;
-use crate::support::doubles::registry::{Access, Registry, pull, push};
+use crate::doubles::artifactory::{Artifactory, Options};
+use crate::doubles::certificates::Leaf;
+use crate::doubles::registry::{Access, Registry, pull, push};
 
 const ADMIN: &str = "admin:Art1factory";
 const JO: &str = "jo:Pa55word";
