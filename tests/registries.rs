@@ -8,3 +8,4 @@ mod plan;
 mod platform;
 mod robots;
 mod served;
+mod time;

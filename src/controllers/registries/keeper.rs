@@ -17,6 +17,7 @@ use crate::domain::record::{Entry, Name, Owner, PullCredentials, Records, Regist
 use crate::registry::artifactory::Artifactory;
 use crate::registry::fault::Fault;
 use crate::registry::{RegistryClient, Tier};
+use crate::store::manifest::RobotStatus;
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -41,6 +42,8 @@ pub(super) struct Keeper {
     robots: Option<Robots>,
     /// Of a workspace's Artifactory.
     tokens: Option<Tokens>,
+    /// The accounts that were last told, by this process or the one before; `None` before that was read.
+    known: Option<Vec<RobotStatus>>,
     /// What was last asked for by an administrator.
     requests: Requests,
     desired: Desired,
@@ -58,6 +61,7 @@ impl Keeper {
             standing,
             robots: None,
             tokens: None,
+            known: None,
             requests: Requests::default(),
             desired: Desired::new(),
             due: Instant::now(),
@@ -71,6 +75,9 @@ impl Keeper {
         let mut count = self.shared.published.count.subscribe();
         let mut seen: Option<Arc<Entry<Registry>>> = None;
         loop {
+            if self.known.is_none() {
+                self.recall().await;
+            }
             count.mark_unchanged();
             let records = self.shared.published.records.load_full();
             let standing = self.standing.borrow_and_update().clone();
@@ -117,11 +124,25 @@ impl Keeper {
         self.due = self.due.min(Instant::now() + DEBOUNCE);
     }
 
-    async fn tell(&self, accounts: Option<Accounts>) {
-        let Some(accounts) = accounts else { return };
-        let expiry = accounts.robots.iter().filter_map(|robot| robot.expires_at).min();
+    /// Takes over what was last told: while a registry does not answer, that is all that is known, and accounts expire.
+    async fn recall(&mut self) {
+        let Some(told) = status::read(&*self.shared.store, &self.name).await else { return self.try_again() };
+        if !told.robots.is_empty() {
+            self.measure(&told.robots);
+        }
+        self.known = Some(told.robots);
+    }
+
+    fn measure(&self, accounts: &[RobotStatus]) {
+        let expiry = accounts.iter().filter_map(|robot| robot.expires_at).min();
         let metrics = &self.shared.metrics.registries;
-        metrics.robots(&self.name, accounts.robots.len(), expiry.map(Timestamp::as_second));
+        metrics.robots(&self.name, accounts.len(), expiry.map(Timestamp::as_second));
+    }
+
+    async fn tell(&mut self, accounts: Option<Accounts>) {
+        let Some(accounts) = accounts else { return };
+        self.measure(&accounts.robots);
+        self.known = Some(accounts.robots.clone());
         let report = Report { accounts: Some(accounts), ..Report::default() };
         let now = Timestamp::now();
         status::change(&*self.shared.store, &self.name, |status, at| report.tell(status, at, now)).await;
@@ -135,6 +156,7 @@ impl Keeper {
         standing: &Standing,
     ) -> Option<Accounts> {
         let client = &standing.client;
+        let known = self.known.clone()?;
         if let Some(artifactory) = client.artifactory() {
             return self.token(artifactory, registry).await;
         }
@@ -147,7 +169,9 @@ impl Keeper {
             Err(_) if registry.pull_credentials == PullCredentials::Integration => {
                 return Some(Accounts::default());
             }
-            Err(fault) => return Some(Accounts { trouble: Some(fault), ..Accounts::default() }),
+            Err(fault) => {
+                return Some(Accounts { trouble: Some(fault), robots: known, ..Accounts::default() });
+            }
         };
         let settings = &self.shared.settings;
         let pass = Pass {
@@ -161,9 +185,14 @@ impl Keeper {
             renew_before: self.requests.rotation.map(Timestamp::as_second),
         };
         let accounts = match self.robots.as_ref()?.reconcile(&pass, &self.desired).await {
-            Ok(accounts) => accounts,
+            Ok(mut accounts) => {
+                let is_untold = |told: &RobotStatus| accounts.untold.iter().any(|id| robots::is_of(told, id));
+                let kept: Vec<_> = known.into_iter().filter(is_untold).collect();
+                accounts.robots.extend(kept);
+                accounts
+            }
             Err(Trouble::Registry(fault)) => {
-                Accounts { level: Some(level), trouble: Some(fault), ..Accounts::default() }
+                Accounts { level: Some(level), trouble: Some(fault), robots: known, ..Accounts::default() }
             }
             Err(Trouble::Store(error)) => {
                 tracing::warn!(registry = %self.name, %error, "the robot accounts cannot be recorded");

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::pull_secret::RobotId;
 use crate::registry::fault::Fault;
 use crate::registry::{Checked, Tier, Usage};
 use crate::store::conditions::{self, Saying};
@@ -36,8 +37,10 @@ pub(super) struct Counts {
 pub(super) struct Accounts {
     pub level: Option<RobotLevel>,
     pub robots: Vec<RobotStatus>,
-    /// Why some namespaces have none.
+    /// Why some are not as they should be.
     pub trouble: Option<Fault>,
+    /// Those of which nothing could be learned for that reason.
+    pub untold: Vec<RobotId>,
     /// An account waits for its end.
     pub retiring: bool,
     /// What to say where there is no trouble, if anything other than of a Harbor's accounts.

@@ -153,18 +153,24 @@ impl Robots {
             .map(|(id, projects)| (id.clone(), projects.clone(), ours.remove(id).unwrap_or_default()))
             .collect();
         let kept = stream::iter(work)
-            .map(|(id, projects, ours)| async move { self.keep(pass, &id, &projects, ours).await })
+            .map(|(id, projects, ours)| async move {
+                let outcome = self.keep(pass, &id, &projects, ours).await;
+                (id, outcome)
+            })
             .buffered(CALLS);
         let mut accounts = Accounts { level: Some(pass.level), ..Accounts::default() };
         let mut trouble = None;
         let kept: Vec<_> = kept.collect().await;
-        for outcome in kept {
+        for (id, outcome) in kept {
             match outcome {
                 Ok((status, retiring)) => {
                     accounts.robots.push(status);
                     accounts.retiring |= retiring;
                 }
-                Err(error) => drop(trouble.get_or_insert(error)),
+                Err(error) => {
+                    accounts.untold.push(id);
+                    trouble.get_or_insert(error);
+                }
             }
         }
         // Last, so that what is needed does not wait for what is not.
@@ -369,6 +375,11 @@ fn is_due(pass: &Pass<'_>, current: &Ours, now: Timestamp) -> bool {
         .expires_at()
         .is_some_and(|end| end.saturating_sub(now.as_second()) < current.robot.life() / 3);
     late || pass.renew_before.is_some_and(|before| current.since < before)
+}
+
+/// Whether this is told of that workspace's account.
+pub(super) fn is_of(told: &RobotStatus, id: &RobotId) -> bool {
+    told.workspace == *id.workspace && told.space.as_deref() == id.space.as_deref()
 }
 
 fn status(id: &RobotId, name: &str, since: UnixSeconds, expires_at: Option<UnixSeconds>) -> RobotStatus {

@@ -16,10 +16,15 @@ pub(super) struct Requests {
     pub rotation: Option<Timestamp>,
 }
 
+/// What is told now; `None` where that cannot be read.
+pub(super) async fn read(store: &dyn RecordStore, name: &str) -> Option<RegistryStatus> {
+    let document = store.get(Kind::Registry, name).await.ok().flatten()?;
+    Some(serde_json::from_value(document.status).unwrap_or_default())
+}
+
 /// What is asked for now; `None` where that cannot be read.
 pub(super) async fn requests(store: &dyn RecordStore, name: &str) -> Option<Requests> {
-    let document = store.get(Kind::Registry, name).await.ok().flatten()?;
-    let status: RegistryStatus = serde_json::from_value(document.status).unwrap_or_default();
+    let status = read(store, name).await?;
     Some(Requests { sync: status.sync_requested, rotation: status.rotation_requested })
 }
 
