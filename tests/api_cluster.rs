@@ -197,7 +197,9 @@ async fn roles_of_the_cluster_mean_what_the_roles_of_the_tokens_file_mean() {
     }
     let dump = |api: &Client| {
         let mut documents = api.store.dump();
-        documents.iter_mut().for_each(|document| document.created = 0);
+        for document in &mut documents {
+            document.created = 0;
+        }
         documents
     };
     assert_eq!(dump(&by_roles), dump(&by_tokens));

@@ -118,7 +118,7 @@ impl SyncArguments {
     }
 }
 
-/// A bar on a terminal; elsewhere a line when something changed.
+/// A bar on a terminal; elsewhere nothing, since it may be a script that reads.
 struct Bar(Option<ProgressBar>);
 
 impl Bar {

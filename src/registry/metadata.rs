@@ -61,7 +61,7 @@ impl Expiry<Question, Named> for Lives {
 
 impl Metadata {
     pub fn new(clients: Arc<Clients>) -> Self {
-        Self { clients, answers: Cache::builder().max_capacity(ENTRIES).expire_after(Lives).build() }
+        Self { clients, answers: memory() }
     }
 
     /// What a tag or digest names, from memory or by asking. Those who ask the same at the same time wait for one answer;
@@ -82,5 +82,31 @@ impl Metadata {
     /// What is remembered of a tag, without asking anybody.
     pub fn known(&self, question: &Question) -> Option<Named> {
         self.answers.get(question).now_or_never().flatten()
+    }
+}
+
+fn memory() -> Cache<Question, Named> {
+    Cache::builder().max_capacity(ENTRIES).expire_after(Lives).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_is_remembered_than_there_is_room_for() {
+        let answers = memory();
+        for number in 0..2 * ENTRIES {
+            let question = Question {
+                registry: "corp".into(),
+                url: "https://corp.example.com".to_owned(),
+                host: "corp.example.com".to_owned(),
+                repository: "team/app".to_owned(),
+                reference: number.to_string(),
+            };
+            answers.insert(question, Named { digest: None, asked: Instant::now() }).await;
+        }
+        answers.run_pending_tasks().await;
+        assert!((1..=ENTRIES).contains(&answers.entry_count()), "{}", answers.entry_count());
     }
 }

@@ -157,6 +157,7 @@ fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
         observed_at: status.observed_at.map(Timestamp::as_second).into(),
         suspended: status.suspended,
         missing: status.missing,
+        proxy_cache: status.proxy_cache,
         project: status.registry_id.into(),
         confirmed: spec.project_id.into(),
         repositories: status.repositories.into(),

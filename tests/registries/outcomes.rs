@@ -6,9 +6,11 @@ use ipnet::IpNet;
 use pullgate::domain::record::{RegistryType, Tls};
 use pullgate::registry::address::Reach;
 use pullgate::registry::fault::Fault;
+use pullgate::registry::harbor::NewRobot;
 use pullgate::registry::http::Target;
 use pullgate::registry::{self, RegistryClient, Tier};
 use pullgate::store::Credential;
+use pullgate::store::manifest::RobotLevel;
 use url::Url;
 
 use crate::doubles::bait::Bait;
@@ -159,6 +161,10 @@ async fn redirects_are_not_followed_and_carry_no_credential() {
         harbor.faults.always(Wrong::Redirect(status, format!("{}/api/v2.0/users/current", bait.url())));
         assert_eq!(reason(&*client).await, "Redirected");
         assert!(matches!(client.resolve("host", "team/app", "1").await, Err(Fault::Redirected(_))));
+        let (level, projects) = (RobotLevel::System, &["team".into()]);
+        let new = NewRobot { name: "robot", level, description: "", days: 1, projects };
+        assert!(matches!(client.harbor().unwrap().mint(&new).await, Err(Fault::Redirected(_))));
+        assert!(matches!(client.harbor().unwrap().remove_robot(1).await, Err(Fault::Redirected(_))));
         assert!(bait.journal.requests().is_empty(), "{status}");
     }
 }

@@ -180,21 +180,3 @@ pub async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() ->
     }
     start.elapsed()
 }
-
-/// Whether somebody who logs in so may pull from a project, by a token and what it opens.
-pub async fn can_pull(harbor: &Harbor, (username, password): (&str, &str), project: &str) -> bool {
-    let client = reqwest::Client::new();
-    let url = format!(
-        "{}/service/token?service=harbor-registry&scope=repository:{project}/some:pull",
-        harbor.url()
-    );
-    let answer = client.get(url).basic_auth(username, Some(password)).send().await.unwrap();
-    if !answer.status().is_success() {
-        return false;
-    }
-    let token = answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
-    let url = format!("{}/v2/{project}/some/tags/list", harbor.url());
-    let status = client.get(url).bearer_auth(token).send().await.unwrap().status();
-    assert!(matches!(status.as_u16(), 200 | 401 | 403 | 404), "{status}");
-    matches!(status.as_u16(), 200 | 404)
-}

@@ -6,8 +6,9 @@ use pullgate::domain::record::Kind;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::platform::{INTERVAL, Platform, SOON, can_pull, eventually, within};
-use crate::doubles::harbor::{Harbor, Options};
+use super::platform::{INTERVAL, Platform, SOON, eventually, within};
+use crate::doubles::faults::Fault;
+use crate::doubles::harbor::{Harbor, Options, can_pull};
 
 /// How soon an account has to follow a binding that was taken away.
 const AFTER_UNBINDING: Duration = Duration::from_secs(5);
@@ -35,6 +36,24 @@ async fn robot_of(platform: &Platform, workspace: &str, space: Option<&str>) -> 
 
 fn pair((username, password): &(String, String)) -> (&str, &str) {
     (username, password)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_does_not_wait_for_the_registry_behind_a_cache() {
+    let harbor = Harbor::start(Options::default());
+    harbor.add_proxy_project("cache", 3);
+    harbor.faults.on("/v2/cache/", Fault::Latency(Duration::from_hours(1)));
+    let platform = platform(&harbor).await;
+    eventually("the cache too", async || platform.spaces().await.len() == 3).await;
+    platform.bind("corp.cache", &["c"]).await;
+    platform.bind("corp.one", &["c"]).await;
+    // Both bindings count from one moment on.
+    platform.workspace("c", &["c-prod"]).await;
+    let c = robot_of(&platform, "c", None).await;
+    harbor.faults.clear();
+    for project in ["cache", "one"] {
+        eventually("it pulls from both", async || can_pull(&harbor, pair(&c), project).await).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

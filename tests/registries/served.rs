@@ -1,12 +1,15 @@
 //! Registries in a real server: the API's overview, requests and digests, and the commands that ask it.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::platform::{eventually, within};
+use crate::doubles::faults::Fault;
 use crate::doubles::harbor::{Harbor, Options};
 use crate::doubles::registry::{Access, Registry, push};
 use crate::support::cli::run;
@@ -29,10 +32,17 @@ async fn overview(server: &Server, name: &str) -> Value {
     server.call(Method::GET, &format!("/registries/{name}/overview"), None).await
 }
 
-fn ask(server: &Server, directory: &Path, command: &[&str]) -> (i32, String, String) {
+/// What tells the commands where the server is and who asks.
+fn whereabouts(server: &Server, directory: &Path) -> [String; 6] {
     let (ca, token) = (directory.join("data/tls/ca.crt"), directory.join("token"));
+    let (ca, token) = (ca.to_str().unwrap(), token.to_str().unwrap());
     let address = server.api.trim_end_matches("/api/v1");
-    let to = ["--server", address, "--ca", ca.to_str().unwrap(), "--token-file", token.to_str().unwrap()];
+    ["--server", address, "--ca", ca, "--token-file", token].map(ToOwned::to_owned)
+}
+
+fn ask(server: &Server, directory: &Path, command: &[&str]) -> (i32, String, String) {
+    let to = whereabouts(server, directory);
+    let to: Vec<_> = to.iter().map(String::as_str).collect();
     let run = run(&[&["registry"], command, &to].concat());
     (run.code, run.stdout, run.stderr)
 }
@@ -175,6 +185,54 @@ async fn ten_thousand_projects_take_little_memory() {
     let more = server.memory_kib("RssAnon").saturating_sub(before);
     println!("10,000 projects take {more} KiB more");
     assert!(more * 1024 < 20_000_000, "{more} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_ask_for_a_tag_the_registry_is_asked_once() {
+    let registry = Registry::start(&Access::Open);
+    assert!(push(&registry.host, "team/app", "1", None));
+    let harbor = Harbor::start(Options { registry: Some(registry.host.clone()), ..Options::default() });
+    harbor.add_project("team", false);
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "3600").await;
+    integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
+    harbor.faults.on("/v2/team/app/manifests", Fault::Latency(Duration::from_millis(300)));
+    for (tag, exists) in [("1", true), ("none", false)] {
+        harbor.journal.clear();
+        let body = json!({"image": format!("{}/team/app:{tag}", harbor.host())});
+        let ask = async || server.call(Method::POST, "/registries/corp/resolve", Some(body.clone())).await;
+        let answers = join_all((0..20).map(|_| ask())).await;
+        assert!(answers.iter().all(|answer| answer["exists"] == exists), "{answers:?}");
+        let asked = harbor.journal.requests().iter().filter(|seen| seen.path.contains("/manifests/")).count();
+        // A registry's own refusal of the first, which has no token yet, is a call too.
+        assert!((1..=2).contains(&asked), "{tag}: {asked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_shows_how_far_a_discovery_is() {
+    let harbor = Harbor::start(Options::default());
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "3600").await;
+    integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
+    eventually("it is discovered", async || overview(&server, "corp").await["lastDiscovery"].is_string())
+        .await;
+    harbor.add_projects(2000);
+    harbor.faults.on("/api/v2.0/projects", Fault::Latency(Duration::from_millis(300)));
+    let command = format!(
+        "{} registry sync corp {}",
+        env!("CARGO_BIN_EXE_pullgate"),
+        whereabouts(&server, directory.path()).join(" ")
+    );
+    // On a terminal of its own, of Debian's bsdutils.
+    let shown = tokio::task::spawn_blocking(move || {
+        Command::new("script").args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").output().unwrap()
+    });
+    let shown = shown.await.unwrap();
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success(), "{text}");
+    assert!(text.contains("asking corp") && text.contains("/2000 spaces"), "{text}");
+    assert!(text.contains("2000: 0 public, 2000 private"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,7 @@ pub fn space(registry: &str, path: &str) -> Named<Space> {
         observed_at: Known::default(),
         suspended: false,
         missing: false,
+        proxy_cache: false,
         project: Known::default(),
         confirmed: Known::default(),
         repositories: Known::default(),

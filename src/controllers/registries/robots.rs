@@ -268,7 +268,7 @@ impl Robots {
             .into());
         }
         // Nothing is handed out that was not seen to work.
-        let Some(probe) = projects.first() else { return Err(Fault::NotFound.into()) };
+        let Some(probe) = probe(pass, projects) else { return Err(Fault::NotFound.into()) };
         if !pass.harbor.can_pull(&account, probe).await? {
             return Err(Fault::NotPermitted("have robot accounts that pull: a new one was refused").into());
         }
@@ -366,6 +366,15 @@ impl Robots {
         let space = id.space.as_deref().unwrap_or_default();
         format!("{}-{}", self.tag(), short_digest(&[&id.workspace, space], DIGEST))
     }
+}
+
+/// The project by which an account is tried: none that asks another registry first, if there is any.
+fn probe<'p>(pass: &Pass<'_>, projects: &'p [Name]) -> Option<&'p Name> {
+    let is_cache = |project: &&Name| {
+        let mut spaces = pass.recorded.iter().filter_map(|(_, entry)| entry.valid());
+        spaces.any(|space| space.path == **project && space.proxy_cache)
+    };
+    projects.iter().find(|project| !is_cache(project)).or_else(|| projects.first())
 }
 
 /// Whether an account is to be replaced: on demand, or in the last third of its life.

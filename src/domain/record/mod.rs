@@ -63,6 +63,8 @@ pub struct Space {
     pub suspended: bool,
     /// The registry says that there is no such project any more.
     pub missing: bool,
+    /// It is a cache of another registry, which is asked for what is not in it.
+    pub proxy_cache: bool,
     /// The registry's own number of the project that was last seen.
     pub project: Known,
     /// The project that an admin confirmed the bindings for.

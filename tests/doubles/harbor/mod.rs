@@ -30,7 +30,7 @@ use self::refusal::Refusal;
 use self::state::State;
 use super::certificates::Leaf;
 
-pub use self::handle::Harbor;
+pub use self::handle::{Harbor, can_pull};
 
 /// The state that all handlers share.
 type Held = Arc<Mutex<State>>;

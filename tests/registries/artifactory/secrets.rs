@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use pullgate::controllers::registries::Settings;
 use pullgate::domain::record::Kind;
+use pullgate::registry::artifactory::NewToken;
 use pullgate::registry::fault::Fault;
 use serde_json::json;
 
@@ -76,6 +77,29 @@ async fn what_is_no_artifactory_gets_no_password() {
     })
     .await;
     assert!(bait.credentials().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_redirect_takes_a_password_or_a_token_along() {
+    for status in [301, 302, 303, 307, 308] {
+        let (artifactory, bait) = (artifactory(Options::default()), Bait::start(None));
+        let client = client(&artifactory);
+        let client = client.artifactory().unwrap();
+        let life = Duration::from_hours(24);
+        let new = NewToken { username: "admin", scope: "s", life, description: "d" };
+        artifactory
+            .faults
+            .always(faults::Fault::Redirect(status, format!("{}/access/api/v1/tokens", bait.url())));
+        assert!(matches!(client.mint(&new).await, Err(Fault::Redirected(_))), "{status}");
+        assert!(matches!(
+            client.revoke("11111111-2222-3333-4444-555555555555").await,
+            Err(Fault::Redirected(_))
+        ));
+        assert!(matches!(client.opens(&"token".into(), &"team-a".into()).await, Err(Fault::Redirected(_))));
+        assert!(bait.journal.requests().is_empty(), "{status}");
+        let shown = artifactory.journal.requests();
+        assert!(shown.len() >= 3 && shown.iter().all(|seen| seen.authorization().is_some()));
+    }
 }
 
 /// On one thread, so that every task logs to it.
