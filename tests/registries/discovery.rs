@@ -51,6 +51,13 @@ async fn projects_are_recorded_and_decided_by() {
     assert_eq!(platform.status(Kind::RegistrySpace, "corp.hub").await["proxyCache"], true);
     let open = platform.status(Kind::RegistrySpace, "corp.open").await;
     assert_eq!((&open["repositories"], &open["storage"]), (&json!(2), &json!(4096)));
+    // What comes later does not wait for the time at which all is measured again.
+    harbor.add_project("late", false);
+    harbor.set_used("late", 1024);
+    eventually("it is measured too", async || {
+        platform.status(Kind::RegistrySpace, "corp.late").await["storage"] == 1024
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

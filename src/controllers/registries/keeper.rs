@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::desired::{self, Desired};
 use super::report::{Accounts, Report};
-use super::robots::{self, Desired, Pass, Robots, Trouble};
+use super::robots::{self, Pass, Robots, Trouble};
 use super::status::{self, Requests};
 use super::tokens::{self, Tokens};
 use super::{Registries, spaces_of};
@@ -164,7 +165,7 @@ impl Keeper {
         if self.robots.is_none() {
             self.robots = Some(Robots::new(self.installation().await?, self.name.clone()));
         }
-        let level = match robots::level(standing.tier) {
+        let level = match desired::level(standing.tier) {
             Ok(level) => level,
             Err(_) if registry.pull_credentials == PullCredentials::Integration => {
                 return Some(Accounts::default());
@@ -280,9 +281,9 @@ impl Keeper {
         if registry.owner != Owner::Platform {
             return Desired::new();
         }
-        robots::level(tier).map_or_else(
+        desired::level(tier).map_or_else(
             |_| Desired::new(),
-            |level| robots::desired(&self.name, registry, records, &spaces_of(records, &self.name), level),
+            |level| desired::desired(&self.name, registry, records, &spaces_of(records, &self.name), level),
         )
     }
 
@@ -293,7 +294,7 @@ impl Keeper {
             return tokens.remove_all(artifactory).await;
         }
         let (Some(robots), Some(harbor), Ok(level)) =
-            (self.robots.take(), client.harbor(), robots::level(tier))
+            (self.robots.take(), client.harbor(), desired::level(tier))
         else {
             return;
         };

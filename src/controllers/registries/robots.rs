@@ -5,7 +5,7 @@
 //! So nothing is lost with a crash. An account that was made and not recorded is adopted with a new secret; one that
 //! nobody needs any more is deleted; one that is somebody else's is never touched, whatever its name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::desired::Desired;
 use super::plan::Recorded;
 use super::report::Accounts;
 use crate::domain::pull_secret::{CredentialId, RobotId};
-use crate::domain::record::{Name, PullCredentials, Records, Registry, UnixSeconds, Visibility};
+use crate::domain::record::{Name, Registry, UnixSeconds};
 use crate::hex::short_digest;
-use crate::registry::Tier;
 use crate::registry::fault::Fault;
 use crate::registry::harbor::{Harbor, NewRobot, Robot, RobotAccount};
 use crate::registry::http::CALLS;
@@ -31,9 +31,6 @@ const NAMES: usize = 9;
 
 /// Bytes of the digests in their names.
 const DIGEST: usize = 8;
-
-/// Which projects each account has to cover.
-pub(super) type Desired = BTreeMap<RobotId, Vec<Name>>;
 
 /// The accounts of one registry.
 #[derive(Debug)]
@@ -86,54 +83,6 @@ pub(super) enum Trouble {
     Registry(#[from] Fault),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// Which accounts the bindings of a registry call for; none where its own credential is handed out.
-pub(super) fn desired(
-    name: &Name,
-    registry: &Registry,
-    records: &Records,
-    recorded: &[Recorded],
-    level: RobotLevel,
-) -> Desired {
-    let mut desired = Desired::new();
-    if registry.pull_credentials == PullCredentials::Integration {
-        return desired;
-    }
-    for space in recorded.iter().filter_map(|(_, entry)| entry.valid()) {
-        // Of a project that is not there, Harbor refuses the whole account.
-        let real = space.project.get().is_some() && !space.missing && !space.suspended;
-        if !real || space.effective_visibility() == Visibility::Public {
-            continue;
-        }
-        for workspace in &space.workspaces {
-            if records.workspaces.get(workspace).is_some_and(|entry| entry.valid().is_some()) {
-                let only = (level == RobotLevel::Project).then(|| space.path.clone());
-                let id = RobotId { registry: name.clone(), workspace: workspace.clone(), space: only };
-                desired.entry(id).or_default().push(space.path.clone());
-            }
-        }
-    }
-    for projects in desired.values_mut() {
-        projects.sort_unstable();
-        projects.dedup();
-    }
-    desired
-}
-
-/// What accounts can be made with the rights of an account.
-///
-/// # Errors
-/// None can.
-pub(super) fn level(tier: Tier) -> Result<RobotLevel, Fault> {
-    match tier {
-        Tier::SystemAdmin => Ok(RobotLevel::System),
-        Tier::User => Ok(RobotLevel::Project),
-        Tier::Robot | Tier::Anonymous => Err(Fault::NotPermitted(
-            "make robot accounts; integrate the Harbor with a system admin's or a project admin's account, or set \
-             spec.pullCredentials: Integration to hand out this one",
-        )),
-    }
 }
 
 impl Robots {

@@ -44,13 +44,16 @@ pub(super) struct Outcome {
     pub changed: bool,
     /// Records that could not be written; the next pass tries again.
     pub failed: usize,
+    /// Of some spaces the next pass can record what they hold, and this one could not: they are new, or somebody else
+    /// changed them at the same time.
+    pub unmeasured: bool,
 }
 
 impl Spaces<'_> {
     pub async fn carry_out(&self, plan: Plan) -> Outcome {
         let mut outcome = Outcome::default();
-        outcome.failed += self.create(plan.create).await;
-        outcome.failed += self.observe(plan.observe).await;
+        self.create(plan.create, &mut outcome).await;
+        self.observe(plan.observe, &mut outcome).await;
         for (name, path) in some_of(plan.missing) {
             outcome.failed += usize::from(self.ask_for(&name, &path).await.is_err());
         }
@@ -71,48 +74,47 @@ impl Spaces<'_> {
         outcome
     }
 
-    /// Records spaces that nobody recorded; how many could not be.
-    async fn create(&self, found: Vec<Found>) -> usize {
-        let mut failed = 0;
+    /// Records spaces that nobody recorded.
+    async fn create(&self, found: Vec<Found>, done: &mut Outcome) {
         for chunk in found.chunks(CHUNK) {
             let now = Timestamp::now();
             let documents =
                 chunk.iter().map(|found| (self.document(found, now), Precondition::Absent)).collect();
             for (found, outcome) in chunk.iter().zip(self.store.put_all(documents).await) {
-                let Err(error) = outcome else { continue };
-                if matches!(error, StoreError::Exists { .. }) && self.is_recorded(found).await {
-                    continue;
+                match outcome {
+                    Ok(_) => done.unmeasured = true,
+                    Err(StoreError::Exists { .. }) if self.is_recorded(found).await => done.unmeasured = true,
+                    Err(error) => {
+                        done.failed += 1;
+                        tracing::warn!(registry = %self.registry, space = %found.path, %error, "a space cannot be recorded");
+                    }
                 }
-                failed += 1;
-                tracing::warn!(registry = %self.registry, space = %found.path, %error, "a space cannot be recorded");
             }
             self.done.fetch_add(chunk.len(), Ordering::Relaxed);
             sleep(BREATH).await;
         }
-        failed
     }
 
-    /// Says of many spaces what was observed of them; of how many that failed.
-    async fn observe(&self, observed: Vec<(Name, Observation)>) -> usize {
-        let mut failed = 0;
+    /// Says of many spaces what was observed of them.
+    async fn observe(&self, observed: Vec<(Name, Observation)>, done: &mut Outcome) {
         for chunk in observed.chunks(CHUNK) {
             let edited = stream::iter(chunk.to_vec()).map(|(name, observation)| async move {
                 self.edited(&name, |space, status| write(space, status, &observation)).await
             });
             let edited: Vec<_> = edited.buffered(WRITES).collect().await;
-            failed += edited.iter().filter(|outcome| outcome.is_err()).count();
+            done.failed += edited.iter().filter(|outcome| outcome.is_err()).count();
             let changed: Vec<_> = edited.into_iter().filter_map(|outcome| outcome.ok().flatten()).collect();
             for outcome in self.store.put_all(changed).await {
                 // One that somebody else changes at the same time is left to the next pass.
                 if let Err(error) = outcome {
-                    failed += 1;
+                    done.failed += 1;
+                    done.unmeasured |= matches!(error, StoreError::Changed { .. });
                     tracing::debug!(registry = %self.registry, %error, "a space's status cannot be written");
                 }
             }
             self.done.fetch_add(chunk.len(), Ordering::Relaxed);
             sleep(BREATH).await;
         }
-        failed
     }
 
     /// Whether the record under the name that a space gets is its own, which the plan did not know of yet.

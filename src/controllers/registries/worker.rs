@@ -63,6 +63,8 @@ struct Discovery {
     usage: Option<Usage>,
     /// The registry was changed on the way.
     changed: bool,
+    /// As in [`Outcome`].
+    unmeasured: bool,
 }
 
 impl Worker {
@@ -202,13 +204,15 @@ impl Worker {
         let first = recorded.is_empty() && !self.discovered;
         let measure = self.measure_at <= Instant::now() && !first;
         match self.discover(client, registry, &recorded, tier, measure).await {
-            Ok(Discovery { counts, usage, changed }) => {
+            Ok(Discovery { counts, usage, changed, unmeasured }) => {
                 report.discovered = counts.map(Ok);
                 report.usage = usage;
                 // What was changed there is read again soon, and not believed before; once, should it change back.
                 self.again = (changed || first) && !self.again;
                 self.discovered = true;
-                if measure {
+                if unmeasured {
+                    self.measure_at = Instant::now();
+                } else if measure {
                     self.measure_at = Instant::now() + MEASURE;
                 }
             }
@@ -246,14 +250,14 @@ impl Worker {
                     harbor: client.harbor(),
                     done: &done,
                 };
-                let Outcome { changed, failed } =
+                let Outcome { changed, failed, unmeasured } =
                     spaces.carry_out(Plan::new(found, recorded, by_space)).await;
                 if failed > 0 {
                     tracing::warn!(registry = %self.name, failed, "some spaces could not be recorded; the next pass tries again");
                 }
-                return Ok(Discovery { counts: Some(counts), usage, changed });
+                return Ok(Discovery { counts: Some(counts), usage, changed, unmeasured });
             }
-            Ok(Discovery { counts: Some(counts), usage, changed: false })
+            Ok(Discovery { counts: Some(counts), usage, ..Discovery::default() })
         };
         let since = Timestamp::now();
         let telling = async {

@@ -81,7 +81,7 @@ impl RegistryClient for Harbor {
         let tier = self.tier().await?;
         let SystemInfo { harbor_version, read_only, .. } = self.info(self.http.own()).await?;
         let version = harbor_version.unwrap_or_default();
-        // A robot is not told the version.
+        // Where none is told, what is asked for next shows whether it is there.
         if !version.is_empty() && numbers(&version).is_none_or(|found| found < OLDEST) {
             return Err(Fault::TooOld { found: version, needed: OLDEST_TEXT });
         }

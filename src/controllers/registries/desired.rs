@@ -1,0 +1,61 @@
+//! Which robot accounts the bindings of a registry call for. No I/O.
+
+use std::collections::BTreeMap;
+
+use super::plan::Recorded;
+use crate::domain::pull_secret::RobotId;
+use crate::domain::record::{Name, PullCredentials, Records, Registry, Visibility};
+use crate::registry::Tier;
+use crate::registry::fault::Fault;
+use crate::store::manifest::RobotLevel;
+
+/// Which projects each account has to cover.
+pub(super) type Desired = BTreeMap<RobotId, Vec<Name>>;
+
+/// Which accounts the bindings of a registry call for; none where its own credential is handed out.
+pub(super) fn desired(
+    name: &Name,
+    registry: &Registry,
+    records: &Records,
+    recorded: &[Recorded],
+    level: RobotLevel,
+) -> Desired {
+    let mut desired = Desired::new();
+    if registry.pull_credentials == PullCredentials::Integration {
+        return desired;
+    }
+    for space in recorded.iter().filter_map(|(_, entry)| entry.valid()) {
+        // Of a project that is not there, Harbor refuses the whole account.
+        let real = space.project.get().is_some() && !space.missing && !space.suspended;
+        if !real || space.effective_visibility() == Visibility::Public {
+            continue;
+        }
+        for workspace in &space.workspaces {
+            if records.workspaces.get(workspace).is_some_and(|entry| entry.valid().is_some()) {
+                let only = (level == RobotLevel::Project).then(|| space.path.clone());
+                let id = RobotId { registry: name.clone(), workspace: workspace.clone(), space: only };
+                desired.entry(id).or_default().push(space.path.clone());
+            }
+        }
+    }
+    for projects in desired.values_mut() {
+        projects.sort_unstable();
+        projects.dedup();
+    }
+    desired
+}
+
+/// What accounts can be made with the rights of an account.
+///
+/// # Errors
+/// None can.
+pub(super) fn level(tier: Tier) -> Result<RobotLevel, Fault> {
+    match tier {
+        Tier::SystemAdmin => Ok(RobotLevel::System),
+        Tier::User => Ok(RobotLevel::Project),
+        Tier::Robot | Tier::Anonymous => Err(Fault::NotPermitted(
+            "make robot accounts; integrate the Harbor with a system admin's or a project admin's account, or set \
+             spec.pullCredentials: Integration to hand out this one",
+        )),
+    }
+}
