@@ -1,6 +1,10 @@
 //! pullgate against a real control plane. `tests/run cluster` starts one and says where it is in `KUBECONFIG`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../doubles/mod.rs"]
+#[allow(dead_code)]
+mod doubles;
+
 #[path = "../store_contract.rs"]
 #[allow(dead_code)]
 mod store_contract;
@@ -17,6 +21,7 @@ mod guard;
 mod lease;
 mod managed_harbor;
 mod pull_secrets;
+mod registries;
 mod serving;
 mod statuses;
 mod store;
