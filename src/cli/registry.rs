@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use reqwest::{Certificate, Client, Method};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +17,8 @@ use super::output::{self, Cell, Format, GREEN, RED, YELLOW};
 
 /// How often progress is asked for.
 const POLL: Duration = Duration::from_millis(250);
+/// What stands for what is not known, which is not 0.
+const UNKNOWN: &str = "unknown";
 /// How long a call may take.
 const ANSWER: Duration = Duration::from_secs(15);
 
@@ -212,55 +214,75 @@ fn show(overview: &Value, format: Format) -> anyhow::Result<Outcome> {
 }
 
 fn text(out: &mut dyn Write, overview: &Value) -> std::io::Result<()> {
-    let plain = |value: &Value| match value {
-        Value::Null => "unknown".to_owned(),
+    let mut rows = vec![
+        ("registry", Cell::new(plain(&overview["name"]))),
+        ("type", Cell::new(plain(&overview["type"]))),
+        ("url", Cell::new(plain(&overview["url"]))),
+        ("health", health(&overview["health"])),
+    ];
+    if let Some(message) = overview["health"]["message"].as_str().filter(|message| !message.is_empty()) {
+        rows.push(("", Cell::new(plain(&message.into()))));
+    }
+    // One of the other type has no spaces, nor accounts of their own.
+    let has_spaces = overview["type"] != "Docker";
+    if has_spaces {
+        rows.push(("version", Cell::new(plain(&overview["version"]))));
+        rows.push(("spaces", Cell::new(spaces(&overview["spaces"]))));
+    }
+    let storage =
+        overview["storage"]["bytes"].as_u64().map(|bytes| indicatif::BinaryBytes(bytes).to_string());
+    rows.push(("repositories", Cell::new(plain(&overview["repositories"]))));
+    rows.push(("storage", Cell::new(storage.unwrap_or_else(|| UNKNOWN.to_owned()))));
+    if has_spaces {
+        rows.push(("robots", Cell::new(robots(&overview["robots"]))));
+    }
+    rows.push(("last success", Cell::new(moment(&overview["lastSuccess"]))));
+    if has_spaces {
+        rows.push(("last discovery", Cell::new(moment(&overview["lastDiscovery"]))));
+    }
+    let rows: Vec<Vec<Cell>> = rows.into_iter().map(|(name, cell)| vec![Cell::new(name), cell]).collect();
+    output::rows(out, &rows)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => UNKNOWN.to_owned(),
         Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
         other => other.to_string(),
-    };
-    let health = &overview["health"];
+    }
+}
+
+fn health(health: &Value) -> Cell {
     let style = match health["state"].as_str() {
         Some("Healthy") => GREEN,
         Some("Unhealthy") => RED,
         _ => YELLOW,
     };
-    let spaces = &overview["spaces"];
-    let count = |name: &str| plain(&spaces[name]);
-    let since = health["since"].as_str().map(|since| format!(" since {since}")).unwrap_or_default();
-    let storage = &overview["storage"]["bytes"];
-    let storage = storage
-        .as_u64()
-        .map_or_else(|| "unknown".to_owned(), |bytes| indicatif::BinaryBytes(bytes).to_string());
-    let mut rows = vec![
-        ("registry", Cell::new(plain(&overview["name"]))),
-        ("type", Cell::new(plain(&overview["type"]))),
-        ("url", Cell::new(plain(&overview["url"]))),
-        (
-            "health",
-            Cell::styled(format!("{} ({}){since}", plain(&health["state"]), plain(&health["reason"])), style),
-        ),
-    ];
-    if let Some(message) = health["message"].as_str().filter(|message| !message.is_empty()) {
-        rows.push(("", Cell::new(plain(&message.into()))));
-    }
-    rows.extend([
-        ("version", Cell::new(plain(&overview["version"]))),
-        (
-            "spaces",
-            Cell::new(format!(
-                "{}: {} public, {} private; {} bound, {} not",
-                count("total"),
-                count("public"),
-                count("private"),
-                count("bound"),
-                count("unbound")
-            )),
-        ),
-        ("repositories", Cell::new(plain(&overview["repositories"]))),
-        ("storage", Cell::new(storage)),
-        ("robots", Cell::new(overview["robots"].as_array().map_or(0, Vec::len))),
-        ("last success", Cell::new(plain(&overview["lastSuccess"]))),
-        ("last discovery", Cell::new(plain(&overview["lastDiscovery"]))),
-    ]);
-    let rows: Vec<Vec<Cell>> = rows.into_iter().map(|(name, cell)| vec![Cell::new(name), cell]).collect();
-    output::rows(out, &rows)
+    let since = time(&health["since"]).map(|_| format!(", since {}", moment(&health["since"])));
+    let text = format!("{} ({})", plain(&health["state"]), plain(&health["reason"]));
+    Cell::styled(text + &since.unwrap_or_default(), style)
+}
+
+fn spaces(spaces: &Value) -> String {
+    let [total, public, private, bound, unbound] =
+        ["total", "public", "private", "bound", "unbound"].map(|name| plain(&spaces[name]));
+    format!("{total}: {public} public, {private} private; {bound} bound, {unbound} not")
+}
+
+fn robots(robots: &Value) -> String {
+    let robots = robots.as_array().map(Vec::as_slice).unwrap_or_default();
+    let first = robots.iter().filter_map(|robot| time(&robot["expiresAt"])).min();
+    let expiry = first.map(|end| format!("; the first expires {}", seconds(end)));
+    format!("{}{}", robots.len(), expiry.unwrap_or_default())
+}
+
+/// A time, and how long ago that is.
+fn moment(value: &Value) -> String {
+    let Some(at) = time(value) else { return UNKNOWN.to_owned() };
+    let ago = Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default();
+    format!("{} ({} ago)", seconds(at), HumanDuration(ago))
+}
+
+fn seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }

@@ -1,5 +1,7 @@
 //! `pullgate serve`: the webhooks, the management API, metrics and health, from one data directory.
 
+use std::io::IsTerminal;
+
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -42,6 +44,8 @@ impl Arguments {
 pub fn start_log(filter: &str, json: bool) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("--log {filter}: {error}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Where it is a terminal, `NO_COLOR` is heeded.
+    let log = if std::io::stderr().is_terminal() { log } else { log.with_ansi(false) };
     if json {
         log.json().init();
     } else {

@@ -88,6 +88,8 @@ async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("Healthy") && out.contains("3: 1 public, 2 private; 1 bound, 2 not"), "{out}");
     assert!(out.contains("MiB"), "{out}");
+    assert!(out.contains("robots") && out.contains("1; the first expires 20"), "{out}");
+    assert!(out.lines().any(|line| line.starts_with("last success") && line.ends_with(" ago)")), "{out}");
     let (code, out, _) = ask(&server, directory.path(), &["overview", "corp", "--format", "json"]);
     let seen: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &seen["spaces"]["total"]), (0, &json!(3)));
@@ -259,6 +261,9 @@ async fn a_docker_registry_without_a_password_is_public_only_where_it_is() {
     let (code, out, _) = ask(&server, directory.path(), &["overview", "open"]);
     assert_eq!(code, 0);
     assert!(out.lines().any(|line| line.starts_with("storage") && line.ends_with("unknown")), "{out}");
+    assert!(!out.contains("spaces") && !out.contains("robots"), "it has none: {out}");
+    let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
+    assert!(log.contains("serving") && !log.contains('\u{1b}'), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
