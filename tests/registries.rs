@@ -3,6 +3,7 @@
 mod artifactory;
 mod discovery;
 mod drift;
+mod hostile;
 mod outcomes;
 mod plan;
 mod platform;

@@ -31,7 +31,9 @@ const TOKEN_LIFE: u64 = 60;
 const TOKEN_KEPT: Duration = Duration::from_secs(45);
 const TOKENS: u64 = 1024;
 /// Repositories of a page; more than 1000 is an error.
-const PAGE: &str = "1000";
+const PAGE: usize = 1000;
+/// Characters of a repository's name (distribution's reference grammar).
+const LONGEST: usize = 255;
 /// Pages of the catalog that are read: it is a slow walk over the registry's storage.
 const PAGES: usize = 10;
 
@@ -251,7 +253,7 @@ impl Distribution {
         let mut last: Option<String> = None;
         for _ in 0..PAGES {
             let mut url = http.url("/v2/_catalog");
-            url.query_pairs_mut().append_pair("n", PAGE);
+            url.query_pairs_mut().append_pair("n", &PAGE.to_string());
             if let Some(last) = &last {
                 url.query_pairs_mut().append_pair("last", last);
             }
@@ -262,10 +264,12 @@ impl Distribution {
                 Err(fault) => return Err(fault),
             };
             let Catalog { repositories } = answer.json("the catalog")?;
-            let Some(end) = repositories.as_ref().and_then(|page| page.last().cloned()) else {
-                return Ok(Some((names, false)));
-            };
-            names.extend(repositories.unwrap_or_default());
+            let page = repositories.unwrap_or_default();
+            let Some(end) = page.last().cloned() else { return Ok(Some((names, false))) };
+            if page.len() > PAGE || page.iter().any(|name| name.len() > LONGEST) {
+                return Err(Fault::Malformed("the catalog"));
+            }
+            names.extend(page);
             // Where it leads is known without reading it: the page after the last name.
             if !answer.headers.contains_key(LINK) {
                 return Ok(Some((names, false)));

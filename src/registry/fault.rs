@@ -66,6 +66,8 @@ pub enum Fault {
     Malformed(&'static str),
     #[error("the answer is larger than {} MiB", .0 >> 20)]
     TooLarge(usize),
+    #[error("the registry has, or says that it has, more than {0} {1}")]
+    TooMany(usize, &'static str),
     #[error("the registry has no such thing")]
     NotFound,
     #[error("the registry has such a thing already")]
@@ -99,6 +101,7 @@ impl Fault {
             Self::Paused(last) => last.reason(),
             Self::Malformed(_) => "Malformed",
             Self::TooLarge(_) => "TooLarge",
+            Self::TooMany(..) => "TooMany",
             Self::NotFound => "NotFound",
             Self::Conflict => "Conflict",
             Self::Rejected(_) => "Rejected",

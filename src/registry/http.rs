@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::address::Reach;
@@ -34,6 +34,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(20);
 /// How large an answer may be. A page of a hundred projects has some 100 KB.
 const LARGEST: usize = 8 << 20;
+/// Answers beyond this take turns, [`LARGE_ANSWERS`] at a time of all registries: tenants may integrate any number that
+/// answer with as much as is taken.
+const SMALL: usize = 1 << 20;
+static LARGE_ANSWERS: Semaphore = Semaphore::const_new(8);
 /// How often a call is tried that may be repeated.
 const ATTEMPTS: usize = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -310,10 +314,15 @@ impl Http {
         if status.is_server_error() {
             return Err(Fault::Failing(status.as_u16()));
         }
-        let mut body = Vec::new();
+        let (mut body, mut turn) = (Vec::new(), None);
         while let Some(chunk) = response.chunk().await.map_err(fault)? {
-            if body.len() + chunk.len() > LARGEST {
+            let length = body.len() + chunk.len();
+            if length > LARGEST {
                 return Err(Fault::TooLarge(LARGEST));
+            }
+            if length > SMALL && turn.is_none() {
+                let waited = timeout(ANSWER, LARGE_ANSWERS.acquire()).await;
+                turn = Some(waited.map_err(|_| Fault::TimedOut(ANSWER))?);
             }
             body.extend_from_slice(&chunk);
         }

@@ -1,5 +1,7 @@
 //! A Harbor's projects: how they are listed, made and made public, and what they hold.
 
+use std::cmp::Reverse;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -13,6 +15,8 @@ use crate::registry::{Found, OnProgress, Tier, Usage};
 
 /// Projects of a page; Harbor refuses more with 422.
 const PAGE: usize = 100;
+/// Projects that are read at the most. A tenant's Harbor may say that it has any number.
+const MOST: usize = 100_000;
 /// Projects whose summaries are asked for where nobody may ask for all quotas at once.
 const SUMMARIES: usize = 50;
 
@@ -88,6 +92,9 @@ impl Harbor {
     /// A page could not be read; a part of the list is no list.
     pub(super) async fn projects(&self, progress: OnProgress<'_>) -> Result<Vec<Found>, Fault> {
         let (mut found, total) = self.page(1).await?;
+        if total > MOST {
+            return Err(Fault::TooMany(MOST, "projects"));
+        }
         progress(found.len(), total);
         // Harbor counts, and pages are asked for by number: `Link` is relative and unescaped.
         let pages = stream::iter(2..=total.div_ceil(PAGE)).map(|page| self.page(page)).buffered(CALLS);
@@ -96,13 +103,7 @@ impl Harbor {
             found.extend(more);
             progress(found.len(), total);
         }
-        // What is made or deleted meanwhile moves others from page to page. One that was missed is not gone, see
-        // the module above.
-        found.sort_unstable_by(|one, other| (&one.path, one.id).cmp(&(&other.path, other.id)));
-        found.dedup_by(|one, other| one.path == other.path);
-        // One that no record could name.
-        found.retain(|found| PathPrefix::parse(&found.path).is_some_and(|path| path.depth() == 1));
-        Ok(found)
+        Ok(each_once(found))
     }
 
     async fn page(&self, page: usize) -> Result<(Vec<Found>, usize), Fault> {
@@ -111,6 +112,9 @@ impl Harbor {
         let answer = self.own(self.get("/projects", &query), "list projects").await?;
         let projects: Vec<Project> = answer.json("projects")?;
         let total = answer.number("x-total-count").ok_or(Fault::Malformed("projects"))?;
+        if projects.len() > PAGE {
+            return Err(Fault::Malformed("projects"));
+        }
         Ok((projects.into_iter().map(Found::from).collect(), total))
     }
 
@@ -206,6 +210,22 @@ impl Harbor {
     }
 }
 
+/// What is made, deleted or changed meanwhile moves others from page to page, so one may come twice: made anew, or as it was
+/// before it became private. One that was missed is not gone, see the module above.
+fn each_once(mut found: Vec<Found>) -> Vec<Found> {
+    let newest_and_private_first =
+        |found: &Found| (Reverse(found.id), found.visibility == Some(Visibility::Public));
+    found.sort_unstable_by(|one, other| {
+        one.path
+            .cmp(&other.path)
+            .then_with(|| newest_and_private_first(one).cmp(&newest_and_private_first(other)))
+    });
+    found.dedup_by(|next, kept| next.path == kept.path);
+    // One that no record could name.
+    found.retain(|found| PathPrefix::parse(&found.path).is_some_and(|path| path.depth() == 1));
+    found
+}
+
 /// A name of digits alone would be taken for a number.
 fn by_name(call: Call) -> Call {
     call.header("x-is-resource-name", "true")
@@ -214,4 +234,35 @@ fn by_name(call: Call) -> Call {
 /// Booleans are texts here.
 fn metadata(visibility: Visibility) -> Value {
     json!({"public": if visibility == Visibility::Public { "true" } else { "false" }})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_comes_twice_the_newest_counts_and_of_that_what_is_private() {
+        let found = |path: &str, id, visibility| Found {
+            path: path.into(),
+            id: Some(id),
+            visibility: Some(visibility),
+            repositories: None,
+            proxy_cache: false,
+        };
+        use Visibility::{Private, Public};
+        let twice = vec![
+            found("made-anew", 1, Public),
+            found("flipped", 2, Public),
+            found("No Name", 3, Public),
+            found("flipped", 2, Private),
+            found("made-anew", 9, Private),
+            found("once", 4, Public),
+        ];
+        let mut backwards = twice.clone();
+        backwards.reverse();
+        let expected =
+            [found("flipped", 2, Private), found("made-anew", 9, Private), found("once", 4, Public)];
+        assert_eq!(each_once(twice), expected);
+        assert_eq!(each_once(backwards), expected);
+    }
 }

@@ -16,6 +16,8 @@ use crate::store::manifest::RobotLevel;
 
 /// Accounts of a page.
 const PAGE: usize = 100;
+/// Pages that are read at the most.
+const PAGES: usize = 100;
 /// A repository that is nowhere: to pull it is granted or not, and it is not found.
 const PROBE: &str = "pullgate-probe";
 
@@ -128,7 +130,7 @@ impl Harbor {
             Some(id) => format!("Level=project,ProjectID={id},name=~{name}"),
         };
         let mut robots = Vec::new();
-        for page in 1.. {
+        for page in 1..=PAGES {
             let (page, size) = (page.to_string(), PAGE.to_string());
             let query = [("q", q.as_str()), ("page", page.as_str()), ("page_size", size.as_str())];
             let more: Vec<Robot> = self.read(self.get("/robots", &query), "list robot accounts").await?;
@@ -137,10 +139,10 @@ impl Harbor {
             let level = if project.is_some() { RobotLevel::Project } else { RobotLevel::System };
             robots.extend(more.into_iter().filter(|robot| robot.level == self::level(level)));
             if last {
-                break;
+                return Ok(robots);
             }
         }
-        Ok(robots)
+        Err(Fault::TooMany(PAGES * PAGE, "robot accounts of this installation"))
     }
 
     /// Makes an account.
