@@ -223,7 +223,7 @@ fn text(out: &mut dyn Write, overview: &Value) -> std::io::Result<()> {
     if let Some(message) = overview["health"]["message"].as_str().filter(|message| !message.is_empty()) {
         rows.push(("", Cell::new(plain(&message.into()))));
     }
-    // One of the other type has no spaces, nor accounts of their own.
+    // A Docker registry has neither spaces nor accounts made for it.
     let has_spaces = overview["type"] != "Docker";
     if has_spaces {
         rows.push(("version", Cell::new(plain(&overview["version"]))));
