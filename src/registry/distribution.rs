@@ -48,7 +48,12 @@ pub struct Distribution {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
     Basic,
-    Bearer { realm: Url, service: Option<String> },
+    Bearer {
+        realm: Url,
+        service: Option<String>,
+    },
+    /// Some other way, or none that can be read: whoever it is for, it is not for everybody.
+    Other,
 }
 
 #[derive(Deserialize)]
@@ -86,9 +91,7 @@ impl Distribution {
         let answer = http.call(Call::new(Method::GET, http.url("/v2/"))).await?;
         let stamped = answer.headers.contains_key("docker-distribution-api-version");
         match answer.status {
-            StatusCode::UNAUTHORIZED => {
-                challenge(&answer.headers).map(Some).ok_or(Fault::NotA("container registry"))
-            }
+            StatusCode::UNAUTHORIZED => Ok(Some(challenge(&answer.headers).unwrap_or(Challenge::Other))),
             status if status.is_success() && (stamped || answer.body.trim_ascii() == b"{}") => Ok(None),
             _ => Err(Fault::NotA("container registry")),
         }
@@ -101,7 +104,7 @@ impl Distribution {
     pub async fn takes_anybody(&self, http: &Http, challenge: Option<&Challenge>) -> Result<bool, Fault> {
         match challenge {
             None => Ok(true),
-            Some(Challenge::Basic) => Ok(false),
+            Some(Challenge::Basic | Challenge::Other) => Ok(false),
             Some(Challenge::Bearer { .. }) => {
                 match self.ask(http, Call::new(Method::GET, http.url("/v2/")), "", Login::Anonymous).await {
                     Ok(answer) => Ok(answer.status.is_success()),
@@ -132,7 +135,7 @@ impl Distribution {
             return Ok(answer);
         }
         match challenge(&answer.headers) {
-            None => Ok(answer),
+            None | Some(Challenge::Other) => Ok(answer),
             Some(Challenge::Basic) if own => {
                 let answer = http.call(call.login(Login::Own)).await?;
                 if answer.status == StatusCode::UNAUTHORIZED { Err(http.reject()) } else { Ok(answer) }

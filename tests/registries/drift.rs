@@ -1,10 +1,17 @@
 //! A Harbor that changes by itself, fails, or lies: what stays in force, and what follows.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
 use pullgate::domain::decision::Reason;
 use pullgate::domain::record::Kind;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use super::platform::{INTERVAL, Platform, eventually, within};
 use crate::doubles::faults::Fault;
@@ -248,4 +255,26 @@ async fn one_registry_that_is_slow_holds_up_no_other() {
         .await;
     quick.flip("open", false);
     within(INTERVAL + AT_ONCE, "the flip", async || platform.reason("x", &open) == Reason::NoWorkspace).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_docker_registry_is_public_for_as_long_as_it_is_open() {
+    let answer = Arc::new(Mutex::new(""));
+    let (told, open) = (answer.clone(), StatusCode::OK);
+    let root = get(async move || match *told.lock().unwrap() {
+        "" => (open, "{}").into_response(),
+        challenge => (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, challenge)]).into_response(),
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v2/", root)).await.unwrap() });
+    let platform = Platform::start();
+    platform.put(Kind::Registry, "plain", json!({"type": "Docker", "url": format!("http://{host}")})).await;
+    let image = format!("{host}/team/app:1");
+    let elsewhere = "Bearer realm=\"https://tokens.example.com/token\",service=\"registry\"";
+    for challenge in ["", "Basic realm=\"registry\"", "", "Negotiate", "", "what?", "", elsewhere] {
+        *answer.lock().unwrap() = challenge;
+        let reason = if challenge.is_empty() { Reason::Public } else { Reason::PasswordProtected };
+        within(INTERVAL + AT_ONCE, challenge, async || platform.reason("x", &image) == reason).await;
+    }
 }

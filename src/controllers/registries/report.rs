@@ -78,7 +78,13 @@ impl Report {
                 status.version = Some(checked.version.clone()).filter(|version| !version.is_empty());
                 status.anonymous_pull = checked.anonymous.or(status.anonymous_pull);
             }
-            Some(Err(fault)) => failed(&mut status.conditions, fault, generation),
+            Some(Err(fault)) => {
+                failed(&mut status.conditions, fault, generation);
+                // It asks for a login: whatever it was before, it is not for everybody now.
+                if let (Fault::ForeignRealm(_), Some(anonymous)) = (fault, &mut status.anonymous_pull) {
+                    *anonymous = false;
+                }
+            }
             None => {}
         }
         match &self.discovered {

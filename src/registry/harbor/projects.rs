@@ -238,6 +238,7 @@ fn metadata(visibility: Visibility) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::Visibility::{Private, Public};
     use super::*;
 
     #[test]
@@ -249,7 +250,6 @@ mod tests {
             repositories: None,
             proxy_cache: false,
         };
-        use Visibility::{Private, Public};
         let twice = vec![
             found("made-anew", 1, Public),
             found("flipped", 2, Public),
