@@ -83,18 +83,22 @@ fn docker_registries_are_for_all_or_for_nobody() {
     let open = docker(registry("d").docker().no_password());
     let closed = docker(registry("d").docker());
     let declared = docker(registry("d").docker().declared_public());
-    let mut probed = registry("d").docker().no_password();
-    probed.1.anonymous_pull = Some(false);
-    let probed = docker(probed);
+    let probed = |found| {
+        let mut probed = registry("d").docker().no_password();
+        probed.1.anonymous_pull = found;
+        docker(probed)
+    };
     for namespace in ["a-prod", "nobodys"] {
         assert_eq!(reason(&open, namespace, "harbor.example.com/x"), Reason::Public);
         assert_eq!(reason(&declared, namespace, "harbor.example.com/x"), Reason::Public);
         assert_eq!(reason(&closed, namespace, "harbor.example.com/x"), Reason::PasswordProtected);
-        assert_eq!(
-            reason(&probed, namespace, "harbor.example.com/x"),
-            Reason::PasswordProtected,
-            "the probe was refused"
-        );
+        for found in [Some(false), None] {
+            assert_eq!(
+                reason(&probed(found), namespace, "harbor.example.com/x"),
+                Reason::PasswordProtected,
+                "the probe was refused, or did not come to an end yet: {found:?}"
+            );
+        }
     }
 }
 

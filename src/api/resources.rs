@@ -5,7 +5,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::audit::{self, Act};
 use super::auth::{Caller, Verb};
@@ -16,7 +16,7 @@ use super::manifest::{Draft, IfMatch, Manifest, respond, respond_empty};
 use super::page::{List, Window};
 use super::writer::{ATTEMPTS, Writer};
 use crate::domain::conflicts::{removal_conflicts, spaces_of};
-use crate::domain::record::{Entry, Kind, Name, Owner, Record, RegistryType};
+use crate::domain::record::{Kind, Name, Record};
 use crate::store::{
     CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names, rules,
 };
@@ -96,7 +96,7 @@ pub(super) async fn replace(kind: Kind, mut call: Call) -> Answer {
         let given = draft.credential.clone();
         let change = credential_change(&writer, Some((&current, &old)), &mut document, given).await?;
         check_beside(&writer, &document)?;
-        document.status = status_beside(&current, &old, &document);
+        document.status = status_beside(&current, &document);
         let precondition = Precondition::Version(current.version);
         match writer.put(document, precondition, change).await {
             Err(StoreError::Changed { .. }) => {}
@@ -195,7 +195,7 @@ async fn credential_change(
 
 /// The status that stays with a changed record. What was observed of one registry or project is not true of
 /// another: a private project would pass for public because another of the record was.
-fn status_beside(current: &Document, old: &Record, new: &Document) -> Value {
+fn status_beside(current: &Document, new: &Document) -> Value {
     let identity: &[&str] = match new.kind {
         Kind::Registry => &["type", "url", "imageHosts", "workspace"],
         Kind::RegistrySpace => &["registry", "path"],
@@ -204,17 +204,7 @@ fn status_beside(current: &Document, old: &Record, new: &Document) -> Value {
     if identity.iter().all(|field| current.spec.get(field) == new.spec.get(field)) {
         return current.status.clone();
     }
-    // A Docker registry without password counts as public until it was probed. One that was not public does not
-    // become so by losing its password to a changed address.
-    let closed = match old {
-        Record::Registry(Entry::Valid(r)) if r.kind == RegistryType::Docker => {
-            let open = if r.has_credential { r.declared_public } else { r.anonymous_pull != Some(false) };
-            !open || r.owner != Owner::Platform
-        }
-        Record::Registry(Entry::Invalid(_)) => credentials::has_reference(current),
-        _ => false,
-    };
-    let mut kept = if closed { json!({ "anonymousPull": false }) } else { Value::Null };
+    let mut kept = Value::Null;
     // Not observed of a registry: whose the record is, and what it has of the instance that it follows.
     for field in ["integrated", "followed"] {
         if let Some(value) = current.status.get(field) {

@@ -336,7 +336,8 @@ impl SpaceEntry {
 
 impl RegistryEntry {
     fn new(name: &Name, r: &Registry, hosts: SmallVec<[Host; 1]>) -> Self {
-        let open = if r.has_credential { r.declared_public } else { r.anonymous_pull != Some(false) };
+        // That no password is stored says nothing of whether one is needed: an anonymous login has to have succeeded.
+        let open = if r.has_credential { r.declared_public } else { r.anonymous_pull == Some(true) };
         let access = match (&r.owner, r.kind) {
             (Owner::Workspace(_), _) => Access::Workspace,
             (Owner::Platform, RegistryType::Docker) if open => Access::Everybody,

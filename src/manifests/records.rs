@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Fault, Faults, Manifest};
 use crate::domain::record::{Kind, Name, Problem, Records, UnixSeconds};
@@ -72,10 +72,13 @@ fn add(manifest: &Manifest, name: &Name, records: &mut Records) -> Result<(), Ve
         }
     };
     let field = |key: &str| manifest.root.get(key).map_or(Value::Null, super::Node::to_value);
-    let (spec, status) = (field("spec"), field("status"));
+    let (spec, mut status) = (field("spec"), field("status"));
     if !spec.is_object() {
         found.push(named("spec", "it must be there, as a mapping"));
         return Err(found);
+    }
+    if kind == Kind::Registry {
+        taken_for_granted(&mut status);
     }
     let document = Document { created, status, ..Document::new(kind, name.clone(), spec) };
     match convert::parse(&document) {
@@ -86,6 +89,16 @@ fn add(manifest: &Manifest, name: &Name, records: &mut Records) -> Result<(), Ve
     }
     found.sort_by_key(|fault| fault.line);
     if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+/// Nobody asks a registry here: one without a password is taken for what it is meant to be, unless its status knows better.
+fn taken_for_granted(status: &mut Value) {
+    if status.is_null() {
+        *status = json!({});
+    }
+    if let Some(status) = status.as_object_mut() {
+        status.entry("anonymousPull").or_insert(Value::Bool(true));
+    }
 }
 
 fn kind(manifest: &Manifest) -> Result<Kind, Fault> {

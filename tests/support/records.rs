@@ -40,6 +40,7 @@ impl Named<Registry> {
     }
     pub fn no_password(mut self) -> Self {
         self.1.has_credential = false;
+        self.1.anonymous_pull = Some(true);
         self
     }
     pub fn declared_public(mut self) -> Self {

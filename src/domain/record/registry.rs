@@ -110,7 +110,7 @@ pub struct Registry {
     /// Whether a credential is stored for this registry.
     pub has_credential: bool,
     pub pull_credentials: PullCredentials,
-    /// What an anonymous probe of a Docker registry found; `None`: not probed yet.
+    /// What an anonymous probe of a Docker registry found; `None`: not probed yet, and so not public.
     pub anonymous_pull: Option<bool>,
     pub tls: Tls,
     /// Another address that may be sent the credential for a token.
