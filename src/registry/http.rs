@@ -34,8 +34,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(20);
 /// How large an answer may be. A page of a hundred projects has some 100 KB.
 const LARGEST: usize = 8 << 20;
-/// Answers beyond this take turns, [`LARGE_ANSWERS`] at a time of all registries: tenants may integrate any number that
-/// answer with as much as is taken.
+/// Answers beyond this take turns, [`LARGE_ANSWERS`] at a time of all that workspaces integrated: tenants may integrate any
+/// number that answer with as much as is taken. The platform's own wait for nobody.
 const SMALL: usize = 1 << 20;
 static LARGE_ANSWERS: Semaphore = Semaphore::const_new(8);
 /// How often a call is tried that may be repeated.
@@ -320,7 +320,7 @@ impl Http {
             if length > LARGEST {
                 return Err(Fault::TooLarge(LARGEST));
             }
-            if length > SMALL && turn.is_none() {
+            if length > SMALL && turn.is_none() && self.target.reach != Reach::Anywhere {
                 let waited = timeout(ANSWER, LARGE_ANSWERS.acquire()).await;
                 turn = Some(waited.map_err(|_| Fault::TimedOut(ANSWER))?);
             }

@@ -11,7 +11,9 @@ use axum::{Json, Router};
 use futures::future::{join, join_all};
 use futures::{StreamExt as _, stream};
 use pullgate::domain::record::RegistryType;
+use pullgate::registry::address::Reach;
 use pullgate::registry::fault::Fault;
+use pullgate::registry::http::Target;
 use pullgate::registry::{self, RegistryClient, Tier};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -30,7 +32,8 @@ fn client(kind: RegistryType, routes: Router) -> Arc<dyn RegistryClient> {
     let listener = socket.listen(16).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    registry::client(kind, target(&url, Some(("admin", "Harbor12345")))).unwrap()
+    let reach = Reach::Public { and: Arc::new(["127.0.0.0/8".parse().unwrap()]) };
+    registry::client(kind, Target { reach, ..target(&url, Some(("admin", "Harbor12345"))) }).unwrap()
 }
 
 fn projects(count: usize) -> Value {
