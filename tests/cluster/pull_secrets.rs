@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::control_plane::{forget_leader, install, namespace, records, serve, turn, uninstall};
 use crate::support::server::Server;
+use crate::support::waiting::within;
 
 const SECRET: &str = "pullgate-pull";
 const KEY: &str = "harbor.example.com/v2/team-a/";
@@ -110,12 +111,8 @@ fn entry(auth: &str) -> Value {
     json!({KEY: {"auth": auth}})
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < Duration::from_secs(20), "never: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(20), what, holds).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Registries with records in a real cluster: one replica reads them and keeps accounts, all decide, another takes over.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::control_plane::{forget_leader, install, namespace, records, serve, turn, uninstall};
 use crate::doubles::harbor::{Harbor, Options, can_pull};
 use crate::support::server::Server;
+use crate::support::waiting::within;
 
 const NAMESPACE: &str = "payments";
 /// Projects beside the two that the test looks at.
@@ -25,14 +26,6 @@ const SETTINGS: [&str; 4] = ["--registry-interval", "1", "--robot-overlap", "1"]
 const SOON: Duration = Duration::from_secs(10);
 const AFTER_A_POLL: Duration = Duration::from_secs(2);
 const AFTER_UNBINDING: Duration = Duration::from_secs(5);
-
-async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 /// Why an image of a project is allowed or denied in a namespace.
 async fn reason(server: &Server, harbor: &Harbor, namespace: &str, project: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use pullgate::controllers::index::{self, Published};
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::doubles::harbor::Harbor;
 use crate::support::memory_store::MemoryStore;
+pub use crate::support::waiting::within;
 
 /// How long something may take that takes a few calls.
 pub const SOON: Duration = Duration::from_secs(5);
@@ -170,13 +171,4 @@ impl Platform {
 /// Waits for what has to come about soon; how long it took.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
     within(SOON, what, &mut holds).await
-}
-
-pub async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    start.elapsed()
 }

@@ -47,6 +47,15 @@ fn ask(server: &Server, directory: &Path, command: &[&str]) -> (i32, String, Str
     (run.code, run.stdout, run.stderr)
 }
 
+/// A Harbor whose project `team` holds `app:1`, and the registry behind it.
+fn with_an_image() -> (Registry, Harbor) {
+    let registry = Registry::start(&Access::Open);
+    assert!(push(&registry.host, "team/app", "1", None));
+    let harbor = Harbor::start(Options { registry: Some(registry.host.clone()), ..Options::default() });
+    harbor.add_project("team", false);
+    (registry, harbor)
+}
+
 /// A pod of namespace `a-prod` with this image.
 fn review(image: &str) -> Value {
     let mut review: Value =
@@ -59,10 +68,7 @@ fn review(image: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
-    let registry = Registry::start(&Access::Open);
-    assert!(push(&registry.host, "team/app", "1", None));
-    let harbor = Harbor::start(Options { registry: Some(registry.host.clone()), ..Options::default() });
-    harbor.add_project("team", false);
+    let (registry, harbor) = with_an_image();
     harbor.add_project("open", true);
     harbor.set_used("team", 12_345_678);
     let directory = tempfile::tempdir().unwrap();
@@ -194,10 +200,7 @@ async fn ten_thousand_projects_take_little_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn however_many_ask_for_a_tag_the_registry_is_asked_once() {
-    let registry = Registry::start(&Access::Open);
-    assert!(push(&registry.host, "team/app", "1", None));
-    let harbor = Harbor::start(Options { registry: Some(registry.host.clone()), ..Options::default() });
-    harbor.add_project("team", false);
+    let (_registry, harbor) = with_an_image();
     let directory = tempfile::tempdir().unwrap();
     let server = server(directory.path(), "3600").await;
     integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;

@@ -7,4 +7,5 @@ pub mod log;
 pub mod memory_store;
 pub mod records;
 pub mod server;
+pub mod waiting;
 pub mod webhooks;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::control_plane::{forget_leader, install, namespace, record, records, serve_in, turn, uninstall};
 use crate::support::server::{READY_WITHIN, Server};
+use crate::support::waiting::within;
 
 /// Namespace that pullgate is told to look into, and one that it is not.
 pub const NAMED: &str = "harbor-platform";
@@ -60,12 +61,8 @@ pub async fn without_definition(client: &Client) {
     eventually("the definition goes", async || definitions.get_opt(name).await.unwrap().is_none()).await;
 }
 
-pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < WITHIN, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(WITHIN, what, holds).await;
 }
 
 impl World {
