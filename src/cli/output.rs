@@ -61,7 +61,7 @@ pub fn complain(error: &anyhow::Error) {
 }
 
 /// Text of unknown origin without what a terminal would obey.
-struct Printable<'t>(&'t str);
+pub struct Printable<'t>(pub &'t str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::Outcome;
-use super::output::{self, Cell, Format, GREEN, RED, YELLOW};
+use super::output::{self, Cell, Format, GREEN, Printable, RED, YELLOW};
 
 /// How often progress is asked for.
 const POLL: Duration = Duration::from_millis(250);
@@ -247,7 +247,8 @@ fn text(out: &mut dyn Write, overview: &Value) -> std::io::Result<()> {
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => UNKNOWN.to_owned(),
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        // A row is one line.
+        Value::String(text) => Printable(text).to_string().replace('\n', " "),
         other => other.to_string(),
     }
 }

@@ -91,7 +91,7 @@ impl Distribution {
         let answer = http.call(Call::new(Method::GET, http.url("/v2/"))).await?;
         let stamped = answer.headers.contains_key("docker-distribution-api-version");
         match answer.status {
-            StatusCode::UNAUTHORIZED => Ok(Some(challenge(&answer.headers).unwrap_or(Challenge::Other))),
+            StatusCode::UNAUTHORIZED => Ok(Some(challenge(&answer.headers))),
             status if status.is_success() && (stamped || answer.body.trim_ascii() == b"{}") => Ok(None),
             _ => Err(Fault::NotA("container registry")),
         }
@@ -135,13 +135,13 @@ impl Distribution {
             return Ok(answer);
         }
         match challenge(&answer.headers) {
-            None | Some(Challenge::Other) => Ok(answer),
-            Some(Challenge::Basic) if own => {
+            Challenge::Other => Ok(answer),
+            Challenge::Basic if own => {
                 let answer = http.call(call.login(Login::Own)).await?;
                 if answer.status == StatusCode::UNAUTHORIZED { Err(http.reject()) } else { Ok(answer) }
             }
-            Some(Challenge::Basic) => Err(Fault::CredentialsMissing),
-            Some(Challenge::Bearer { realm, service }) => {
+            Challenge::Basic => Err(Fault::CredentialsMissing),
+            Challenge::Bearer { realm, service } => {
                 let (token, lasts) = self.token(http, realm, service.as_deref(), scope, login).await?;
                 let answer = http.call(call.login(Login::Bearer(token.clone()))).await?;
                 if lasts && answer.status.is_success() {
@@ -302,20 +302,22 @@ impl Distribution {
 }
 
 /// The first challenge that is understood; a registry may offer several, each in a header of its own or all in one.
-fn challenge(headers: &HeaderMap) -> Option<Challenge> {
+fn challenge(headers: &HeaderMap) -> Challenge {
     let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| ChallengeParser::new(text).map_while(Result::ok)).find_map(|challenge| {
-        if challenge.scheme.eq_ignore_ascii_case("basic") {
-            return Some(Challenge::Basic);
-        }
-        let parameter = |name: &str| {
-            let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.to_unescaped())
-        };
-        let bearer = challenge.scheme.eq_ignore_ascii_case("bearer");
-        let realm = parameter("realm").filter(|_| bearer).and_then(|realm| Url::parse(&realm).ok())?;
-        Some(Challenge::Bearer { realm, service: parameter("service") })
-    })
+    let understood =
+        texts.flat_map(|text| ChallengeParser::new(text).map_while(Result::ok)).find_map(|challenge| {
+            if challenge.scheme.eq_ignore_ascii_case("basic") {
+                return Some(Challenge::Basic);
+            }
+            let parameter = |name: &str| {
+                let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.to_unescaped())
+            };
+            let bearer = challenge.scheme.eq_ignore_ascii_case("bearer");
+            let realm = parameter("realm").filter(|_| bearer).and_then(|realm| Url::parse(&realm).ok())?;
+            Some(Challenge::Bearer { realm, service: parameter("service") })
+        });
+    understood.unwrap_or(Challenge::Other)
 }
 
 #[cfg(test)]
@@ -324,7 +326,7 @@ mod tests {
 
     use super::*;
 
-    fn of(texts: &[&str]) -> Option<Challenge> {
+    fn of(texts: &[&str]) -> Challenge {
         let headers = texts.iter().map(|text| (WWW_AUTHENTICATE, HeaderValue::from_str(text).unwrap()));
         challenge(&headers.fold(HeaderMap::new(), |mut all, (name, value)| {
             all.append(name, value);
@@ -336,18 +338,18 @@ mod tests {
     fn challenges_are_read_as_registries_write_them() {
         let bearer = |realm: &str, service: Option<&str>| {
             let realm = Url::parse(realm).unwrap();
-            Some(Challenge::Bearer { realm, service: service.map(str::to_owned) })
+            Challenge::Bearer { realm, service: service.map(str::to_owned) }
         };
-        assert_eq!(of(&["Basic realm=\"x\""]), Some(Challenge::Basic));
+        assert_eq!(of(&["Basic realm=\"x\""]), Challenge::Basic);
         let full =
             "Bearer realm=\"https://a.example/token?x=1\",service=\"s, t\",scope=\"repository:a:pull\"";
         assert_eq!(of(&[full]), bearer("https://a.example/token?x=1", Some("s, t")));
         assert_eq!(of(&["bearer Realm=\"https://a.example\""]), bearer("https://a.example", None));
-        assert_eq!(of(&["Negotiate", "Basic realm=x"]), Some(Challenge::Basic));
+        assert_eq!(of(&["Negotiate", "Basic realm=x"]), Challenge::Basic);
         for none in
             ["", "Bearer", "Bearer realm=\"/token\"", "Digest realm=\"x\"", "Bearer realm=\"http://[\""]
         {
-            assert_eq!(of(&[none]), None, "{none}");
+            assert_eq!(of(&[none]), Challenge::Other, "{none}");
         }
     }
 

@@ -40,11 +40,17 @@ impl RegistryClient for Docker {
         }
         let anonymous = match self.distribution.takes_anybody(&self.http, challenge.as_ref()).await {
             // Of one with a password nobody asks, and the token server is as it was said to be.
-            Err(Fault::ForeignRealm(_)) if self.http.has_credential() => None,
-            outcome => Some(outcome?),
+            Err(Fault::ForeignRealm(_)) if self.http.has_credential() => false,
+            outcome => outcome?,
         };
         let tier = if self.http.has_credential() { Tier::User } else { Tier::Anonymous };
-        Ok(Checked { version: String::new(), tier, read_only: false, unhealthy: Vec::new(), anonymous })
+        Ok(Checked {
+            version: String::new(),
+            tier,
+            read_only: false,
+            unhealthy: Vec::new(),
+            anonymous: Some(anonymous),
+        })
     }
 
     async fn spaces(&self, _: OnProgress<'_>) -> Result<Option<Vec<Found>>, Fault> {

@@ -43,8 +43,6 @@ pub(super) struct Keeper {
     robots: Option<Robots>,
     /// Of a workspace's Artifactory.
     tokens: Option<Tokens>,
-    /// The accounts that were last told, by this process or the one before; `None` before that was read.
-    known: Option<Vec<RobotStatus>>,
     /// What was last asked for by an administrator.
     requests: Requests,
     desired: Desired,
@@ -62,7 +60,6 @@ impl Keeper {
             standing,
             robots: None,
             tokens: None,
-            known: None,
             requests: Requests::default(),
             desired: Desired::new(),
             due: Instant::now(),
@@ -75,10 +72,11 @@ impl Keeper {
     pub async fn run(&mut self) {
         let mut count = self.shared.published.count.subscribe();
         let mut seen: Option<Arc<Entry<Registry>>> = None;
+        // While a registry does not answer, what was last told is all that is known, and accounts expire.
+        if let Some(told) = self.told().await.filter(|told| !told.is_empty()) {
+            self.measure(&told);
+        }
         loop {
-            if self.known.is_none() {
-                self.recall().await;
-            }
             count.mark_unchanged();
             let records = self.shared.published.records.load_full();
             let standing = self.standing.borrow_and_update().clone();
@@ -125,13 +123,9 @@ impl Keeper {
         self.due = self.due.min(Instant::now() + DEBOUNCE);
     }
 
-    /// Takes over what was last told: while a registry does not answer, that is all that is known, and accounts expire.
-    async fn recall(&mut self) {
-        let Some(told) = status::read(&*self.shared.store, &self.name).await else { return self.try_again() };
-        if !told.robots.is_empty() {
-            self.measure(&told.robots);
-        }
-        self.known = Some(told.robots);
+    /// The accounts that were last told, by this process or one before; `None` where that cannot be read.
+    async fn told(&self) -> Option<Vec<RobotStatus>> {
+        Some(status::read(&*self.shared.store, &self.name).await?.robots)
     }
 
     fn measure(&self, accounts: &[RobotStatus]) {
@@ -140,10 +134,9 @@ impl Keeper {
         metrics.robots(&self.name, accounts.len(), expiry.map(Timestamp::as_second));
     }
 
-    async fn tell(&mut self, accounts: Option<Accounts>) {
+    async fn tell(&self, accounts: Option<Accounts>) {
         let Some(accounts) = accounts else { return };
         self.measure(&accounts.robots);
-        self.known = Some(accounts.robots.clone());
         let report = Report { accounts: Some(accounts), ..Report::default() };
         let now = Timestamp::now();
         status::change(&*self.shared.store, &self.name, |status, at| report.tell(status, at, now)).await;
@@ -157,7 +150,6 @@ impl Keeper {
         standing: &Standing,
     ) -> Option<Accounts> {
         let client = &standing.client;
-        let known = self.known.clone()?;
         if let Some(artifactory) = client.artifactory() {
             return self.token(artifactory, registry).await;
         }
@@ -165,6 +157,10 @@ impl Keeper {
         if self.robots.is_none() {
             self.robots = Some(Robots::new(self.installation().await?, self.name.clone()));
         }
+        let Some(known) = self.told().await else {
+            self.try_again();
+            return None;
+        };
         let level = match desired::level(standing.tier) {
             Ok(level) => level,
             Err(_) if registry.pull_credentials == PullCredentials::Integration => {

@@ -76,7 +76,7 @@ impl Report {
                 conditions::set(&mut status.conditions, HEALTHY, health(checked), generation);
                 conditions::set(&mut status.conditions, CREDENTIALS, credentials(checked.tier), generation);
                 status.version = Some(checked.version.clone()).filter(|version| !version.is_empty());
-                status.anonymous_pull = checked.anonymous.or(status.anonymous_pull);
+                status.anonymous_pull = checked.anonymous;
             }
             Some(Err(fault)) => {
                 failed(&mut status.conditions, fault, generation);
