@@ -231,7 +231,7 @@ fn private_images_need_the_pull_policy_always() {
     let snapshot = Snapshot::build(&harbor(), &Settings::default());
     let scope = snapshot.scope("a-prod");
     let reason = |image, always| decide(&scope, &Request { image, always, now: NOW }).reason;
-    assert_eq!(reason("harbor.example.com/team-a/web", Some(false)), Reason::PullPolicyMissing);
+    assert_eq!(reason("harbor.example.com/team-a/web", Some(false)), Reason::AlwaysPullRequired);
     assert_eq!(reason("harbor.example.com/team-a/web", None), Reason::Bound);
     assert_eq!(reason("harbor.example.com/library/web", Some(false)), Reason::Public);
 }

@@ -23,7 +23,7 @@ pub enum Reason {
     UnmanagedDenied,
     HostSpelling,
     InvalidReference,
-    PullPolicyMissing,
+    AlwaysPullRequired,
     Stale,
     RuleDenied,
 }
@@ -43,7 +43,7 @@ impl Reason {
         Self::UnmanagedDenied,
         Self::HostSpelling,
         Self::InvalidReference,
-        Self::PullPolicyMissing,
+        Self::AlwaysPullRequired,
         Self::Stale,
         Self::RuleDenied,
     ];
@@ -68,7 +68,7 @@ impl Reason {
             Self::UnmanagedDenied => "UnmanagedDenied",
             Self::HostSpelling => "HostSpelling",
             Self::InvalidReference => "InvalidReference",
-            Self::PullPolicyMissing => "PullPolicyMissing",
+            Self::AlwaysPullRequired => "AlwaysPullRequired",
             Self::Stale => "Stale",
             Self::RuleDenied => "RuleDenied",
         }
@@ -155,7 +155,7 @@ pub fn decide<'s>(scope: &Scope<'s>, request: &Request<'_>) -> Decision<'s> {
     let mut decision = isolate(scope, request);
     decision.mode = scope.policy.mode;
     if decision.allowed() && decision.needs_always && request.always == Some(false) {
-        decision.reason = Reason::PullPolicyMissing;
+        decision.reason = Reason::AlwaysPullRequired;
     }
     decision
 }
@@ -327,7 +327,7 @@ impl fmt::Display for Explanation<'_> {
                 "no registry that is integrated here, and the pull policy of this namespace does not allow it; use \
                  an integrated registry, or ask a platform admin to allow this one",
             ),
-            (Reason::PullPolicyMissing, _) => f.write_str(
+            (Reason::AlwaysPullRequired, _) => f.write_str(
                 "it is private to some workspace, so the node must ask the registry each time; set imagePullPolicy \
                  (for an image volume, pullPolicy) to Always, on a running pod by creating it again",
             ),

@@ -90,7 +90,7 @@ fn a_private_image_that_need_not_be_pulled_is_refused_in_every_place() {
     for policy in ["IfNotPresent", "Never"] {
         for (place, _, review) in in_each_place(OWN, policy) {
             let answer = webhooks.validate(&review);
-            assert_eq!(answer.reasons(), "Unmanaged,PullPolicyMissing", "{place}");
+            assert_eq!(answer.reasons(), "Unmanaged,AlwaysPullRequired", "{place}");
             assert!(
                 answer.message().contains("set imagePullPolicy (for an image volume, pullPolicy) to Always")
             );
@@ -106,7 +106,7 @@ fn a_pull_policy_that_is_absent_is_set_and_until_then_refused() {
         let mut bare = container("x", OWN, "");
         bare["imagePullPolicy"] = absent;
         let mut review = creation(&json!({"containers": [bare]}));
-        assert_eq!(webhooks.validate(&review).reasons(), "PullPolicyMissing");
+        assert_eq!(webhooks.validate(&review).reasons(), "AlwaysPullRequired");
         review["request"]["object"] = webhooks.mutate(&review).patched(&review);
         assert!(webhooks.validate(&review).allowed());
     }

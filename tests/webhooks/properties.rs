@@ -175,7 +175,7 @@ proptest! {
         prop_assert!(webhooks.mutate(&review).patch().is_empty());
         let after = webhooks.validate(&review);
         prop_assert!(after.allowed() || !before.allowed(), "the mutating webhook made it worse");
-        prop_assert!(!after.reasons().contains("PullPolicyMissing"), "the patch did not do what the gate asks for");
+        prop_assert!(!after.reasons().contains("AlwaysPullRequired"), "the patch did not do what the gate asks for");
     }
 
     #[test]

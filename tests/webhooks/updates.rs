@@ -44,10 +44,10 @@ fn a_changed_image_is_judged() {
     };
     assert_eq!(outcome(UNMANAGED, FOREIGN, "Always"), (false, "Unchanged,NotBound".into()));
     assert_eq!(outcome(UNMANAGED, OWN, "Always"), (true, "Bound,Unchanged".into()));
-    assert_eq!(outcome(UNMANAGED, OWN, "IfNotPresent"), (false, "Unchanged,PullPolicyMissing".into()));
+    assert_eq!(outcome(UNMANAGED, OWN, "IfNotPresent"), (false, "Unchanged,AlwaysPullRequired".into()));
     assert_eq!(
         outcome(OWN, "harbor.example.com/team-a/web:2", "IfNotPresent"),
-        (false, "Unchanged,PullPolicyMissing".into())
+        (false, "Unchanged,AlwaysPullRequired".into())
     );
     assert_eq!(outcome(FOREIGN, PUBLIC, "Never"), (true, "Public,Unchanged".into()));
     assert_eq!(outcome(FOREIGN, "sha256:0123", "Always"), (false, "Unchanged,InvalidReference".into()));
@@ -137,7 +137,7 @@ fn only_the_new_ephemeral_container_is_judged_and_patched() {
     let answer = webhooks.validate(&own);
     assert_eq!((answer.allowed(), answer.reasons()), (true, "Bound,Unchanged"));
 
-    assert_eq!(webhooks.validate(&with("debug-3", OWN)).reasons(), "Unchanged,PullPolicyMissing");
+    assert_eq!(webhooks.validate(&with("debug-3", OWN)).reasons(), "Unchanged,AlwaysPullRequired");
     assert!(
         webhooks.mutate(&with("debug-3", PUBLIC)).patch().is_empty(),
         "and no pull secret, which cannot change"
