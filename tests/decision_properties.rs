@@ -157,6 +157,19 @@ proptest! {
                 let decision = decide(&scope, &Request { image: &image, always: None, now: 0 });
                 prop_assert!(decision.allowed(), "a credential for {} that is {:?}", image, decision.reason);
             }
+            // What a node does with the entries: host and path are compared by their first bytes.
+            let matches = |image: &str| entries.keys().any(|key| image.starts_with(&key.replacen("/v2/", "/", 1)));
+            for host in HOSTS {
+                for path in PATHS {
+                    let image = format!("{host}/{path}/app:1");
+                    let decision = decide(&scope, &Request { image: &image, always: None, now: 0 });
+                    if decision.allowed() {
+                        prop_assert_eq!(decision.needs_credential, matches(&image), "{}", image);
+                    } else {
+                        prop_assert!(!decision.needs_credential, "{}", image);
+                    }
+                }
+            }
         }
     }
 }

@@ -22,7 +22,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::https_client::{client, trusting};
-use crate::support::webhooks::{FOREIGN, OWN, Webhooks, container, creation, recording, routes, tenants};
+use crate::support::webhooks::{
+    FOREIGN, OWN, Webhooks, container, creation_with_reference, recording, routes, tenants,
+};
 
 const H1: &[u8] = b"http/1.1";
 const H2: &[u8] = b"h2";
@@ -119,7 +121,7 @@ fn fine(uid: &str) -> String {
 }
 
 fn review(uid: &str, image: &str) -> Value {
-    let mut review = creation(&json!({"containers": [container("c", image, "Always")]}));
+    let mut review = creation_with_reference(&json!({"containers": [container("c", image, "Always")]}));
     review["request"]["uid"] = json!(uid);
     review
 }

@@ -58,6 +58,7 @@ async fn a_hundred_thousand_spaces_stay_under_100_mb_through_changes() {
     request["namespace"] = json!("team-77-ns-3");
     request["object"]["spec"]["containers"][0]["image"] = json!("harbor.example.com/project-99077/web:1");
     request["object"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    request["object"]["spec"]["imagePullSecrets"] = json!([{"name": "pullgate-pull"}]);
     assert_eq!(server.review("validate", &review).await["response"]["allowed"], true);
 
     // Each change copies the records and builds a snapshot beside the one in force.

@@ -7,5 +7,6 @@ mod hostile_input;
 mod kinds;
 mod pods;
 mod properties;
+mod pull_secrets;
 mod recordings;
 mod updates;

@@ -2,11 +2,11 @@
 //!
 //! Pure but for the snapshot and the time that are passed in; the handlers, `check` and the tests share it.
 
-use crate::domain::decision::{Decision, Reason, Request, decide};
+use crate::domain::decision::{Decision, PullSecretList, Reason, Request, decide};
 use crate::domain::record::UnixSeconds;
 use crate::domain::snapshot::{Scope, Snapshot};
 
-use super::images::{ImageUse, Object, Pod};
+use super::images::{ImageUse, Object, Pod, PullSecrets};
 use super::patch::Patch;
 use super::review::{Operation, Review, shown};
 
@@ -57,18 +57,25 @@ pub fn judge<'r>(
         Subject::Template(pod) => (pod, None, VerdictKind::Template),
         Subject::NoImages => return Ok(Verdict { kind: VerdictKind::Pod, images: Vec::new() }),
     };
+    // A template's pods still pass the mutating webhook, which adds and sets what is missing.
+    let to_come = kind == VerdictKind::Template;
+    let list = if old.is_some() { PullSecretList::Fixed } else { PullSecretList::Open };
+    let lacks_pull_secret = !to_come && pod.pull_secrets() != PullSecrets::Present;
     let old = old.map(Pod::former_images);
     let scope = snapshot.scope(&review.namespace);
-    let exempt = kind == VerdictKind::Pod && review.is_mirror_of_a_node(pod);
+    let exempt = !to_come && review.is_mirror_of_a_node(pod);
     let verdict = |image: ImageUse<'r>| {
         let decision = if exempt {
             Decision::plain(Reason::Exempt)
         } else if old.as_ref().is_some_and(|old| old.have(&image)) {
             Decision::plain(Reason::Unchanged)
         } else {
-            // A template's pods still pass the mutating webhook, which sets what is missing.
-            let always = (kind == VerdictKind::Pod).then_some(image.pull_policy == Some("Always"));
-            decide(&scope, &Request { image: image.image, always, now })
+            let always = (!to_come).then_some(image.pull_policy == Some("Always"));
+            let mut decision = decide(&scope, &Request { image: image.image, always, now });
+            if lacks_pull_secret {
+                decision.without_pull_secret(list);
+            }
+            decision
         };
         (image, decision)
     };

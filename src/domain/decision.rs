@@ -5,75 +5,10 @@ use std::fmt;
 use super::hosts::HostEntry;
 use super::image::{ImageRef, ReferenceError, canonical_host};
 use super::policy::Objection;
+use super::pull_secret::PULL_SECRET;
+pub use super::reason::Reason;
 use super::record::{Mode, UnixSeconds, Visibility};
 use super::snapshot::{Access, RegistryId, Scope, SpaceEntry};
-
-/// Why an image is allowed or denied. The codes are part of the API: metrics, audit annotations, JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    Public,
-    Bound,
-    WorkspaceRegistry,
-    Unmanaged,
-    Unchanged,
-    Exempt,
-    NotBound,
-    NoWorkspace,
-    PasswordProtected,
-    UnmanagedDenied,
-    HostSpelling,
-    InvalidReference,
-    AlwaysPullRequired,
-    Stale,
-    RuleDenied,
-}
-
-impl Reason {
-    /// Every code; the position of one is its discriminant.
-    pub const ALL: [Self; 15] = [
-        Self::Public,
-        Self::Bound,
-        Self::WorkspaceRegistry,
-        Self::Unmanaged,
-        Self::Unchanged,
-        Self::Exempt,
-        Self::NotBound,
-        Self::NoWorkspace,
-        Self::PasswordProtected,
-        Self::UnmanagedDenied,
-        Self::HostSpelling,
-        Self::InvalidReference,
-        Self::AlwaysPullRequired,
-        Self::Stale,
-        Self::RuleDenied,
-    ];
-
-    /// Whether the code allows.
-    pub fn allows(self) -> bool {
-        self <= Self::Exempt
-    }
-
-    /// The code as the API spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Public => "Public",
-            Self::Bound => "Bound",
-            Self::WorkspaceRegistry => "WorkspaceRegistry",
-            Self::Unmanaged => "Unmanaged",
-            Self::Unchanged => "Unchanged",
-            Self::Exempt => "Exempt",
-            Self::NotBound => "NotBound",
-            Self::NoWorkspace => "NoWorkspace",
-            Self::PasswordProtected => "PasswordProtected",
-            Self::UnmanagedDenied => "UnmanagedDenied",
-            Self::HostSpelling => "HostSpelling",
-            Self::InvalidReference => "InvalidReference",
-            Self::AlwaysPullRequired => "AlwaysPullRequired",
-            Self::Stale => "Stale",
-            Self::RuleDenied => "RuleDenied",
-        }
-    }
-}
 
 /// One image of a pod, as it is to be judged.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +31,8 @@ pub struct Decision<'a> {
     /// The image must be pulled with the policy `Always`, so that one that another tenant left on the node is
     /// not run without asking the registry.
     pub needs_always: bool,
+    /// The namespace's pull secret holds a credential for the image, without which its registry does not give it.
+    pub needs_credential: bool,
     detail: Detail<'a>,
 }
 
@@ -111,12 +48,29 @@ enum Detail<'a> {
     Rule(Objection),
     /// What the image's tag names, where a digest is demanded.
     Digest(String),
+    /// The pod is there, so that nothing but its images can change.
+    Fixed,
+}
+
+/// Whether a pod's list of pull secrets can still be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullSecretList {
+    /// The pod is about to be made; whoever makes it can try again.
+    Open,
+    /// The pod is there, and the API server lets nobody change the list.
+    Fixed,
 }
 
 impl Decision<'_> {
     /// A decision that needs no look at the image.
     pub fn plain(reason: Reason) -> Self {
-        Self { reason, mode: Mode::Enforce, needs_always: false, detail: Detail::None }
+        Self {
+            reason,
+            mode: Mode::Enforce,
+            needs_always: false,
+            needs_credential: false,
+            detail: Detail::None,
+        }
     }
 
     /// Whether the reason allows; what a denial then does is for [`Self::mode`] to say.
@@ -127,6 +81,19 @@ impl Decision<'_> {
     /// Whether the pod has to be refused for it.
     pub fn refuses(&self) -> bool {
         !self.allowed() && self.mode == Mode::Enforce
+    }
+
+    /// Notes that the pod does not name pullgate's Secret. Where the image needs it, a pod that is yet to be made is
+    /// denied, since it could never pull; one that is there can get no reference any more, which is a warning.
+    pub fn without_pull_secret(&mut self, list: PullSecretList) {
+        if !self.needs_credential || !self.allowed() {
+            return;
+        }
+        self.reason = Reason::PullSecretMissing;
+        if list == PullSecretList::Fixed {
+            self.mode = self.mode.min(Mode::Warn);
+            self.detail = Detail::Fixed;
+        }
     }
 
     /// Whether all that is wrong is that the image has no digest.
@@ -207,7 +174,9 @@ fn by_platform<'s>(
         return denied(Reason::HostSpelling, true, Detail::Spelling(spelling));
     }
     match registry.access {
-        Access::Everybody => allowed(Reason::Public, false),
+        Access::Everybody => {
+            Decision { needs_credential: registry.has_credential, ..allowed(Reason::Public, false) }
+        }
         Access::Password => denied(Reason::PasswordProtected, true, Detail::Registry(&registry.name)),
         Access::Spaces | Access::Workspace => by_space(scope, image, id, now),
     }
@@ -226,8 +195,11 @@ fn by_space<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, id: RegistryId, now: Un
         return allowed(Reason::Public, false);
     }
     let bound = |s: &SpaceEntry| scope.workspace.is_some_and(|w| s.bound.contains(&w));
+    let registry = &scope.snapshot.registries[id as usize];
     if space.is_some_and(bound) {
-        return allowed(Reason::Bound, true);
+        // What was public when last seen is not among the entries of a pull secret.
+        let needs_credential = !public && registry.has_credential;
+        return Decision { needs_credential, ..allowed(Reason::Bound, true) };
     }
     let reason = match (public, scope.workspace) {
         (true, _) => Reason::Stale,
@@ -235,22 +207,29 @@ fn by_space<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, id: RegistryId, now: Un
         (false, None) => Reason::NoWorkspace,
     };
     let named = image.path.split('/').next().unwrap_or_default();
-    let registry = &scope.snapshot.registries[id as usize].name;
-    denied(reason, true, Detail::Space(registry, named.to_owned()))
+    denied(reason, true, Detail::Space(&registry.name, named.to_owned()))
 }
 
 fn by_claims<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, host: &HostEntry) -> Decision<'s> {
     let mut claimed = false;
     let mut misspelt = None;
+    let mut own = None;
     for claim in host.claims(&image.path) {
         claimed = true;
         if claim.workspace.is_none() || claim.workspace != scope.workspace {
             continue;
         }
         match registered_spelling(scope, claim.registry, image.domain) {
-            None => return allowed(Reason::WorkspaceRegistry, true),
+            // Any of the workspace's credentials that matches is tried.
+            None => {
+                let has_credential = scope.snapshot.registries[claim.registry as usize].has_credential;
+                own = Some(own == Some(true) || has_credential);
+            }
             Some(spelling) => misspelt = Some(spelling),
         }
+    }
+    if let Some(needs_credential) = own {
+        return Decision { needs_credential, ..allowed(Reason::WorkspaceRegistry, true) };
     }
     match misspelt {
         Some(spelling) => denied(Reason::HostSpelling, true, Detail::Spelling(spelling)),
@@ -281,7 +260,7 @@ fn allowed<'s>(reason: Reason, needs_always: bool) -> Decision<'s> {
 }
 
 fn denied(reason: Reason, needs_always: bool, detail: Detail<'_>) -> Decision<'_> {
-    Decision { reason, mode: Mode::Enforce, needs_always, detail }
+    Decision { needs_always, detail, ..Decision::plain(reason) }
 }
 
 struct Explanation<'d>(&'d Decision<'d>);
@@ -330,6 +309,17 @@ impl fmt::Display for Explanation<'_> {
             (Reason::AlwaysPullRequired, _) => f.write_str(
                 "it is private to some workspace, so the node must ask the registry each time; set imagePullPolicy \
                  (for an image volume, pullPolicy) to Always, on a running pod by creating it again",
+            ),
+            (Reason::PullSecretMissing, Detail::Fixed) => write!(
+                f,
+                "the pod does not name the pull secret {PULL_SECRET}, which holds the image's credential, and cannot \
+                 get it any more; if the image is not pulled, make the pod again"
+            ),
+            (Reason::PullSecretMissing, _) => write!(
+                f,
+                "the pod does not name the pull secret {PULL_SECRET}, which holds the image's credential and which \
+                 pullgate's mutating webhook adds; try again, as controllers do; if it stays so, add it to \
+                 imagePullSecrets, or ask a platform admin why that webhook does not answer"
             ),
             (Reason::RuleDenied, Detail::Digest(digest)) => write!(
                 f,

@@ -12,5 +12,6 @@ pub mod image;
 mod membership;
 mod policy;
 pub mod pull_secret;
+pub mod reason;
 pub mod record;
 pub mod snapshot;

@@ -137,7 +137,7 @@ pub async fn serve_in(
     Server::start_in(directory, &arguments, environment, ready_within).await
 }
 
-/// A pod in namespace `payments` with one private image.
+/// A pod in namespace `payments` with one private image, as the mutating webhook leaves it.
 pub fn review() -> Value {
     let mut review: Value =
         serde_json::from_str(include_str!("../data/reviews/validate-create-pods-3.json")).unwrap();
@@ -145,6 +145,7 @@ pub fn review() -> Value {
     request["namespace"] = json!("payments");
     request["object"]["spec"]["containers"][0]["image"] = json!("harbor.example.com/team-a/web:1");
     request["object"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    request["object"]["spec"]["imagePullSecrets"] = json!([{"name": "pullgate-pull"}]);
     review
 }
 

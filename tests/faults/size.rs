@@ -57,6 +57,7 @@ fn review() -> Value {
     request["namespace"] = json!("team-77-ns-3");
     request["object"]["spec"]["containers"][0]["image"] = json!("harbor.example.com/project-99078/web:1");
     request["object"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    request["object"]["spec"]["imagePullSecrets"] = json!([{"name": "pullgate-pull"}]);
     review
 }
 

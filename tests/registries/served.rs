@@ -63,6 +63,7 @@ fn review(image: &str) -> Value {
     review["request"]["namespace"] = json!("a-prod");
     review["request"]["object"]["spec"]["containers"] =
         json!([{"name": "web", "image": image, "imagePullPolicy": "Always"}]);
+    review["request"]["object"]["spec"]["imagePullSecrets"] = json!([{"name": "pullgate-pull"}]);
     review
 }
 

@@ -232,6 +232,18 @@ pub fn creation(spec: &Value) -> Value {
     review
 }
 
+/// [`creation`] of a pod with these members of its spec, and with the reference to the pull secret.
+pub fn creation_with_reference(spec: &Value) -> Value {
+    let mut review = creation(spec);
+    refer(&mut review["request"]["object"]);
+    review
+}
+
+/// Gives a pod the reference to the pull secret.
+pub fn refer(pod: &mut Value) {
+    change_spec(pod, &json!({"imagePullSecrets": [{"name": "pullgate-pull"}]}));
+}
+
 /// The recorded update of a bare pod, with these members of its spec before and after.
 pub fn update(old: &Value, new: &Value) -> Value {
     let mut review = recording("validate-update-pods");

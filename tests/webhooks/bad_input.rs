@@ -6,7 +6,8 @@ use pullgate::admission::review::BODY_MAX;
 use serde_json::{Value, json};
 
 use crate::support::webhooks::{
-    Answer, FOREIGN, MUTATE, OWN, UNMANAGED, VALIDATE, Webhooks, container, creation, recording, tenants,
+    Answer, FOREIGN, MUTATE, OWN, UNMANAGED, VALIDATE, Webhooks, container, creation,
+    creation_with_reference, recording, tenants,
 };
 
 /// What both webhooks say to a body; neither may allow it.
@@ -20,7 +21,7 @@ fn refusals(webhooks: &Webhooks, what: &str, body: &[u8]) -> [Answer; 2] {
 
 /// A review that both webhooks allow, as text.
 fn fine() -> String {
-    creation(&json!({"containers": [container("c", OWN, "Always")]})).to_string()
+    creation_with_reference(&json!({"containers": [container("c", OWN, "Always")]})).to_string()
 }
 
 #[test]

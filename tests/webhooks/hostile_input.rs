@@ -11,8 +11,8 @@ use pullgate::admission::review::BODY_MAX;
 use serde_json::{Value, json};
 
 use crate::support::webhooks::{
-    Answer, FOREIGN, MUTATE, OWN, VALIDATE, Webhooks, container, creation, debugging, image_volume, tenants,
-    update,
+    Answer, FOREIGN, MUTATE, OWN, VALIDATE, Webhooks, container, creation, creation_with_reference,
+    debugging, image_volume, tenants, update,
 };
 
 /// Far more than any of these takes without optimisation on a busy machine, far less than quadratic work would.
@@ -26,7 +26,7 @@ fn within_bounds(what: &str, ask: impl FnOnce() -> Answer) -> Answer {
 }
 
 fn fine() -> String {
-    creation(&json!({"containers": [container("c", OWN, "Always")]})).to_string()
+    creation_with_reference(&json!({"containers": [container("c", OWN, "Always")]})).to_string()
 }
 
 /// A review that is allowed but for `member`, a piece of JSON put among the object's members.
@@ -282,7 +282,7 @@ fn long_and_unprintable_texts_stay_out_of_messages() {
 #[test]
 fn a_uid_is_echoed_only_if_it_can_be_one() {
     let webhooks = Webhooks::new(&tenants());
-    let mut review = creation(&json!({"containers": [container("c", OWN, "Always")]}));
+    let mut review = creation_with_reference(&json!({"containers": [container("c", OWN, "Always")]}));
     review["request"]["uid"] = json!("\u{0}\"\\/é\u{1f680}");
     assert!(webhooks.validate(&review).allowed());
     review["request"]["uid"] = json!("u".repeat(1024 * 1024));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::records::policy;
 use crate::support::webhooks::{
     FOREIGN, NAMESPACE, OWN, PUBLIC, UNMANAGED, Webhooks, container, creation, image_volume, recording,
-    tenants,
+    refer, tenants,
 };
 
 /// A creation with `image` in each place that a pod has, everything else of the pod being harmless.
@@ -61,7 +61,8 @@ fn every_place_is_judged() {
         assert!(!answer.allowed());
         assert_eq!(answer.reasons(), "Unmanaged,NotBound");
     }
-    for (place, _, review) in in_each_place(OWN, "Always") {
+    for (place, _, mut review) in in_each_place(OWN, "Always") {
+        refer(&mut review["request"]["object"]);
         assert!(webhooks.validate(&review).allowed(), "{place}");
     }
 }

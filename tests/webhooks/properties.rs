@@ -175,7 +175,9 @@ proptest! {
         prop_assert!(webhooks.mutate(&review).patch().is_empty());
         let after = webhooks.validate(&review);
         prop_assert!(after.allowed() || !before.allowed(), "the mutating webhook made it worse");
-        prop_assert!(!after.reasons().contains("AlwaysPullRequired"), "the patch did not do what the gate asks for");
+        for reason in ["AlwaysPullRequired", "PullSecretMissing"] {
+            prop_assert!(!after.reasons().contains(reason), "the patch did not do what the gate asks for");
+        }
     }
 
     #[test]
@@ -195,7 +197,8 @@ proptest! {
     #[test]
     fn a_pod_is_let_in_exactly_if_each_of_its_images_is(webhooks in a_world(), spec in a_spec()) {
         let alone = LISTS.into_iter().chain(["volumes"]).flat_map(|list| {
-            spec[list].as_array().unwrap().iter().map(move |entry| json!({list: [entry]}))
+            let secrets = &spec["imagePullSecrets"];
+            spec[list].as_array().unwrap().iter().map(move |entry| json!({list: [entry], "imagePullSecrets": secrets}))
         });
         let each = alone.into_iter().all(|one| webhooks.validate(&pod(&one)).allowed());
         prop_assert_eq!(webhooks.validate(&pod(&spec)).allowed(), each);
@@ -222,7 +225,9 @@ proptest! {
     }
 
     #[test]
-    fn an_update_judges_as_a_creation_does_what_is_new(webhooks in a_world(), spec in a_spec()) {
+    fn an_update_judges_as_a_creation_does_what_is_new(webhooks in a_world(), mut spec in a_spec()) {
+        // Only a creation is denied for its lack.
+        spec["imagePullSecrets"] = json!([{"name": "pullgate-pull"}]);
         let created = webhooks.validate(&pod(&spec));
         let mut grown = update(&json!({}), &json!({}));
         grown["request"]["object"]["spec"] = spec.clone();

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::webhooks::{
-    FOREIGN, OWN, PUBLIC, UNMANAGED, Webhooks, container, debugging, image_volume, recording, tenants, update,
+    FOREIGN, OWN, PUBLIC, UNMANAGED, Webhooks, container, debugging, image_volume, recording, refer, tenants,
+    update,
 };
 
 fn containers(list: &[(&str, &str, &str)]) -> Value {
@@ -37,7 +38,8 @@ fn a_changed_image_is_judged() {
     let outcome = |from: &str, to: &str, policy: &str| {
         let old = json!({"containers": containers(&[("c", from, policy), ("d", FOREIGN, "Never")])});
         let new = json!({"containers": containers(&[("c", to, policy), ("d", FOREIGN, "Never")])});
-        let review = update(&old, &new);
+        let mut review = update(&old, &new);
+        refer(&mut review["request"]["object"]);
         assert!(webhooks.mutate(&review).patch().is_empty(), "a pod's pull policy cannot change");
         let answer = webhooks.validate(&review);
         (answer.allowed(), answer.reasons().to_owned())
@@ -124,7 +126,9 @@ fn only_the_new_ephemeral_container_is_judged_and_patched() {
     let with = |name: &str, image: &str| {
         let mut new = old.clone();
         new["ephemeralContainers"].as_array_mut().unwrap().push(container(name, image, "IfNotPresent"));
-        debugging(&old, &new)
+        let mut review = debugging(&old, &new);
+        refer(&mut review["request"]["object"]);
+        review
     };
 
     let mut own = with("debug-3", OWN);
