@@ -10,6 +10,7 @@ mod api_questions;
 mod api_registries;
 mod api_roles;
 mod check;
+mod check_reading;
 mod config;
 mod conflicts;
 mod decision_properties;

@@ -12,8 +12,10 @@ pub enum Makes {
     Pod,
     /// From the template under this path.
     Template(&'static [&'static str]),
-    /// Not at all, as far as admission is concerned.
+    /// Not at all.
     Nothing,
+    /// Nobody here knows: where it makes some, its controller does, and they come to admission as Pods.
+    Unknown,
     /// Its kind makes pods, but clusters serve it under this version only.
     Outdated(&'static str),
 }
@@ -29,14 +31,67 @@ pub fn makes(api_version: &str, kind: &str) -> Makes {
         }
         "Job" => ("batch/v1", Makes::Template(&["spec", "template"])),
         "CronJob" => ("batch/v1", Makes::Template(&["spec", "jobTemplate", "spec", "template"])),
-        _ => return Makes::Nothing,
+        _ => return if makes_none(group(api_version), kind) { Makes::Nothing } else { Makes::Unknown },
     };
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    match group {
+    match group(api_version) {
         _ if api_version == served => makes,
         // `extensions/v1beta1` Deployments and the like; another group's Job is another thing.
         "" | "apps" | "batch" | "extensions" => Makes::Outdated(served),
-        _ => Makes::Nothing,
+        _ => Makes::Unknown,
+    }
+}
+
+/// The API group of a version; empty for the core group.
+pub fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Whether a kind is one of Kubernetes itself, or of pullgate, that makes no pods.
+fn makes_none(group: &str, kind: &str) -> bool {
+    match group {
+        "" => matches!(
+            kind,
+            "Binding"
+                | "ComponentStatus"
+                | "ConfigMap"
+                | "Endpoints"
+                | "Event"
+                | "LimitRange"
+                | "List"
+                | "Namespace"
+                | "Node"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "ResourceQuota"
+                | "Secret"
+                | "Service"
+                | "ServiceAccount"
+        ),
+        "apps" => kind == "ControllerRevision",
+        "extensions" => matches!(kind, "Ingress" | "NetworkPolicy" | "PodSecurityPolicy"),
+        "autoscaling" | "policy" | "pullgate.io" => true,
+        // Groups that Kubernetes serves itself, each to its whole name: anybody may end a group of their own alike.
+        _ => matches!(
+            group,
+            "admissionregistration.k8s.io"
+                | "apiextensions.k8s.io"
+                | "apiregistration.k8s.io"
+                | "authentication.k8s.io"
+                | "authorization.k8s.io"
+                | "certificates.k8s.io"
+                | "coordination.k8s.io"
+                | "discovery.k8s.io"
+                | "events.k8s.io"
+                | "flowcontrol.apiserver.k8s.io"
+                | "internal.apiserver.k8s.io"
+                | "networking.k8s.io"
+                | "node.k8s.io"
+                | "rbac.authorization.k8s.io"
+                | "resource.k8s.io"
+                | "scheduling.k8s.io"
+                | "storage.k8s.io"
+                | "storagemigration.k8s.io"
+        ),
     }
 }
 
@@ -84,7 +139,11 @@ mod tests {
             ("apps/v1", "Deployment", Makes::Template(&["spec", "template"])),
             ("apps/v1beta2", "Deployment", Makes::Outdated("apps/v1")),
             ("batch/v1beta1", "CronJob", Makes::Outdated("batch/v1")),
-            ("batch.volcano.sh/v1alpha1", "Job", Makes::Nothing),
+            ("batch.volcano.sh/v1alpha1", "Job", Makes::Unknown),
+            ("serving.knative.dev/v1", "Service", Makes::Unknown),
+            ("v1", "Rollout", Makes::Unknown),
+            ("rbac.authorization.k8s.io/v1", "Role", Makes::Nothing),
+            ("autoscaling/v2", "HorizontalPodAutoscaler", Makes::Nothing),
         ] {
             assert_eq!(makes(api_version, kind), expected, "{api_version} {kind}");
         }

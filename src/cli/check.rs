@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::ValueEnum;
 
-use super::output::{self, BOLD, Cell, DIM};
+use super::output::{self, BOLD, Cell, DIM, Printable};
 use super::report::{ObjectReport, Report, Verdict};
 use super::{Outcome, records};
 use crate::admission::review::shown;
-use crate::manifests::{self, Faults};
+use crate::manifests;
 
 /// Judge manifests against records, without a cluster
 ///
 /// Runs Pods and workloads through the engine that the webhooks run, and shows for every image what admission would
 /// decide and change. Takes Pod, Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob, PodTemplate,
-/// ReplicationController and lists of them; other kinds make no pods and are only counted.
+/// ReplicationController and lists of them. Kinds that make no pods are only counted, and so are those of other API
+/// groups, whose pods come later from their controllers. What cannot be read is told, and the rest judged.
 #[derive(Debug, clap::Args)]
 #[command(after_help = concat!(judging_exit_codes!(), "
 Examples:
@@ -51,17 +52,19 @@ impl Arguments {
         if stdins + usize::from(self.records.read_stdin()) > 1 {
             bail!("standard input can be read once only; give - to one option");
         }
-        let (manifests, mut found) = manifests::read(&self.manifests);
-        let mut faults = Faults::default();
-        let snapshot = self.records.snapshot(&mut faults);
-        faults.0.append(&mut found.0);
-        let report = Report::of(&manifests, &self.namespace, &snapshot, records::now(), &mut faults);
-        let report = faults.none_or(report)?;
+        let mut reading = manifests::read(&self.manifests);
+        let (snapshot, left_out) = self.records.snapshot().map_err(|mut faults| {
+            faults.0.append(&mut reading.faults.0);
+            faults
+        })?;
+        reading.left_out.splice(..0, left_out);
+        let report = Report::of(reading, &self.namespace, &snapshot, records::now());
         match self.output {
             Format::Json => output::print_json(&report)?,
             Format::Table => output::print(|out| table(out, &report))?,
         }
-        Ok(Outcome::refused_if(report.summary.deny > 0))
+        // What was judged is told all the same; who asks for the exit code must know that it was not all.
+        report.faults.none_or(Outcome::refused_if(report.summary.deny > 0)).map_err(Into::into)
     }
 }
 
@@ -138,7 +141,10 @@ fn footer(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         let kinds: Vec<_> = summary.skipped.iter().map(|(k, n)| format!("{n} {}", shown(k))).collect();
         writeln!(out, "Not judged, since they make no pods: {}", kinds.join(", "))?;
     }
-    Ok(())
+    for (kind, number) in &summary.not_judged {
+        writeln!(out, "Not judged: {number} {}; pods come later from its controller, if any", shown(kind))?;
+    }
+    report.left_out.iter().try_for_each(|part| writeln!(out, "Left out: {}", Printable(&part.to_string())))
 }
 
 fn plural(count: usize, what: &str) -> String {

@@ -14,7 +14,6 @@ use crate::domain::home::{Home, SpaceHome};
 use crate::domain::image::ImageRef;
 use crate::domain::record::{UnixSeconds, Visibility};
 use crate::domain::snapshot::{Scope, Snapshot};
-use crate::manifests::Faults;
 
 /// Explain why images may be pulled in a namespace or not
 ///
@@ -106,9 +105,8 @@ struct Credential {
 impl Arguments {
     /// Explains and prints.
     pub(super) fn run(&self) -> anyhow::Result<Outcome> {
-        let mut faults = Faults::default();
-        let snapshot = self.records.snapshot(&mut faults);
-        let snapshot = faults.none_or(snapshot)?;
+        let (snapshot, left_out) = self.records.snapshot()?;
+        output::remark(&left_out);
         let scope = snapshot.scope(&self.namespace);
         let now = records::now();
         let explained = Explained {

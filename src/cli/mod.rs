@@ -10,7 +10,7 @@ macro_rules! judging_exit_codes {
 Exit codes:
   0  every image is admitted, perhaps with a warning (PullPolicy modes Warn and Audit)
   1  some image is denied
-  2  something cannot be read; the message names file and line
+  2  something cannot be read; the message names file and line, and check judges the rest
 "
     };
 }

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 
-use crate::manifests::Faults;
+use crate::manifests::{Fault, Faults};
 
 /// How to print an answer.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -58,6 +58,14 @@ pub fn complain(error: &anyhow::Error) {
     let prefix = if error.is::<Faults>() { String::new() } else { format!("{RED}error:{RED:#} ") };
     // Nobody is left to tell where standard error is closed.
     let _ = writeln!(stderr, "{prefix}{}", Printable(&format!("{error:#}")));
+}
+
+/// Tells on standard error what was left out, though nothing is wrong with it.
+pub fn remark(left_out: &[Fault]) {
+    let mut stderr = AutoStream::auto(io::stderr().lock());
+    for part in left_out {
+        let _ = writeln!(stderr, "left out: {}", Printable(&part.to_string()));
+    }
 }
 
 /// Text of unknown origin without what a terminal would obey.

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::config::DecisionArgs;
 use crate::domain::record::UnixSeconds;
 use crate::domain::snapshot::Snapshot;
-use crate::manifests::{self, Faults, records};
+use crate::manifests::{self, Fault, Faults, Reading, records};
 
 /// Where the records come from.
 #[derive(Debug, clap::Args)]
@@ -26,12 +26,14 @@ impl RecordSources {
         self.records.iter().any(|path| path == Path::new("-"))
     }
 
-    /// The snapshot of the records; their faults are added to `faults`.
-    pub fn snapshot(&self, faults: &mut Faults) -> Snapshot {
-        let (manifests, mut found) = manifests::read(&self.records);
-        let records = records::collect(&manifests, &mut found);
-        faults.0.append(&mut found.0);
-        Snapshot::build(&records, &self.decisions.settings())
+    /// The snapshot of the records, and what among them is none and was left out.
+    ///
+    /// # Errors
+    /// The faults of the records: who decides by some of them decides something else.
+    pub fn snapshot(&self) -> Result<(Snapshot, Vec<Fault>), Faults> {
+        let Reading { manifests, mut faults, left_out, .. } = manifests::read(&self.records);
+        let records = records::collect(&manifests, &mut faults);
+        faults.none_or((Snapshot::build(&records, &self.decisions.settings()), left_out))
     }
 }
 

@@ -9,20 +9,28 @@ use super::output::{CYAN, GREEN, RED, YELLOW};
 use crate::admission::answer;
 use crate::admission::images::{Object, Place};
 use crate::admission::json::Reader;
-use crate::admission::preview::{ImagePreview, Makes, makes, preview};
+use crate::admission::preview::{ImagePreview, Makes, group, makes, preview};
 use crate::domain::decision::Decision;
 use crate::domain::record::{Mode, UnixSeconds};
 use crate::domain::snapshot::Snapshot;
-use crate::manifests::{Fault, Faults, Manifest};
+use crate::manifests::{Fault, Faults, Manifest, Reading};
 
 /// What becomes of every object that makes pods.
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Report {
     pub summary: Summary,
     pub results: Vec<ObjectReport>,
+    /// What is no object and not meant to be one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Fault>,
+    /// What cannot be read or judged.
+    #[serde(skip_serializing_if = "Faults::is_empty")]
+    pub faults: Faults,
 }
 
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Summary {
     pub objects: usize,
     pub images: usize,
@@ -32,6 +40,9 @@ pub struct Summary {
     pub audit: usize,
     /// Objects that make no pods, by kind.
     pub skipped: BTreeMap<String, usize>,
+    /// Objects whose pods, if any, come later from their controllers; by kind and API group.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_judged: BTreeMap<String, usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,23 +115,39 @@ impl Verdict {
 }
 
 impl Report {
-    /// Judges every manifest; those without a namespace are taken to be for `namespace`.
-    pub fn of(
-        manifests: &[Manifest],
-        namespace: &str,
-        snapshot: &Snapshot,
-        now: UnixSeconds,
-        faults: &mut Faults,
-    ) -> Self {
-        let mut report = Self::default();
-        for manifest in manifests {
-            match judge(manifest, namespace, snapshot, now) {
-                Ok(Some(object)) => report.add(object),
-                Ok(None) => *report.summary.skipped.entry(manifest.kind.clone()).or_default() += 1,
-                Err(fault) => faults.0.push(fault),
+    /// Judges every manifest that was read; those without a namespace are taken to be for `namespace`.
+    pub fn of(reading: Reading, namespace: &str, snapshot: &Snapshot, now: UnixSeconds) -> Self {
+        let Reading { manifests, faults, left_out, .. } = reading;
+        let mut report = Self { left_out, faults, ..Self::default() };
+        for manifest in &manifests {
+            let summary = &mut report.summary;
+            match makes(&manifest.api_version, &manifest.kind) {
+                Makes::Nothing => *summary.skipped.entry(manifest.kind.clone()).or_default() += 1,
+                Makes::Unknown => *summary.not_judged.entry(kind_and_group(manifest)).or_default() += 1,
+                Makes::Outdated(served) => {
+                    let (found, kind) = (&manifest.api_version, &manifest.kind);
+                    let message = format!("clusters serve no {kind} as {found}; write {served}");
+                    report.faults.0.push(manifest.fault("apiVersion", message));
+                }
+                Makes::Pod => report.judge(manifest, &[], namespace, snapshot, now),
+                Makes::Template(path) => report.judge(manifest, path, namespace, snapshot, now),
             }
         }
         report
+    }
+
+    fn judge(
+        &mut self,
+        manifest: &Manifest,
+        path: &[&str],
+        namespace: &str,
+        snapshot: &Snapshot,
+        now: UnixSeconds,
+    ) {
+        match judge(manifest, path, namespace, snapshot, now) {
+            Ok(object) => self.add(object),
+            Err(fault) => self.faults.0.push(fault),
+        }
     }
 
     fn add(&mut self, object: ObjectReport) {
@@ -139,23 +166,22 @@ impl Report {
     }
 }
 
-/// Judges one manifest; `None` where it makes no pods.
+/// As kubectl names kinds that are not Kubernetes' own: `Service.serving.knative.dev`.
+fn kind_and_group(manifest: &Manifest) -> String {
+    match group(&manifest.api_version) {
+        "" => manifest.kind.clone(),
+        group => format!("{}.{group}", manifest.kind),
+    }
+}
+
+/// Judges one manifest, with the pod, or its template, under `path`.
 fn judge(
     manifest: &Manifest,
+    path: &[&str],
     namespace: &str,
     snapshot: &Snapshot,
     now: UnixSeconds,
-) -> Result<Option<ObjectReport>, Fault> {
-    let path = match makes(&manifest.api_version, &manifest.kind) {
-        Makes::Nothing => return Ok(None),
-        Makes::Outdated(served) => {
-            let (found, kind) = (&manifest.api_version, &manifest.kind);
-            let message = format!("clusters serve no {kind} as {found}; write {served}");
-            return Err(manifest.fault("apiVersion", message));
-        }
-        Makes::Pod => &[][..],
-        Makes::Template(path) => path,
-    };
+) -> Result<ObjectReport, Fault> {
     let name = match (manifest.metadata("name")?, manifest.metadata("generateName")?) {
         (Some(name), _) => name.to_owned(),
         (None, Some(start)) => format!("{start}*"),
@@ -166,7 +192,7 @@ fn judge(
     let at = |field: &str| [path, &[field]].concat().join(".");
     let missing = |field: &str| manifest.fault(&at(field), "it must be there");
     let node = path.iter().try_fold(&manifest.root, |node, key| node.get(key));
-    let text = node.ok_or_else(|| missing("spec"))?.to_value().to_string();
+    let text = node.ok_or_else(|| missing("spec"))?.to_typed_value().to_string();
     let object = Reader::whole(&text, Object::read)
         .map_err(|error| manifest.fault(&at(&error.path()), error.what().to_owned()))?;
     let pod = object.pod().ok_or_else(|| missing("spec"))?;
@@ -186,7 +212,7 @@ fn judge(
         sets_always: found.sets_always,
         sentence: (!found.decision.allowed()).then(|| answer::sentence(&found.image, &found.decision)),
     };
-    Ok(Some(ObjectReport {
+    Ok(ObjectReport {
         file: manifest.file.to_string(),
         line: manifest.line(),
         namespace: namespace.to_owned(),
@@ -194,7 +220,7 @@ fn judge(
         name,
         injects_pull_secret: preview.adds_pull_secret,
         images: preview.images.iter().map(image).collect(),
-    }))
+    })
 }
 
 /// Where in a pod the image stands.

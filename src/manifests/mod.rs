@@ -3,17 +3,25 @@
 //! Every document keeps its file and line, and every fault is said of them. Nothing is skipped silently: what
 //! cannot be read is a fault. Never talks to a cluster or a registry.
 
+mod documents;
 mod files;
+mod foreign;
+mod quoted;
 pub mod records;
+mod text;
 pub mod tree;
+mod yaml;
 
 use std::fmt;
 use std::sync::Arc;
 
-use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Options};
+use serde::{Serialize, Serializer};
 
 pub use self::files::read;
+use self::foreign::Kustomized;
+use self::text::NotText;
 use self::tree::Node;
+use self::yaml::Unreadable;
 
 /// One object of a manifest.
 #[derive(Debug)]
@@ -57,13 +65,19 @@ impl Manifest {
 }
 
 /// What is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
 #[error("{file}:{}{message}", Line(*line))]
 pub struct Fault {
+    #[serde(serialize_with = "as_text")]
     pub file: Arc<str>,
     /// Counted from 1; `None` where the file as a whole is at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
     pub message: String,
+}
+
+fn as_text<S: Serializer>(file: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(file)
 }
 
 struct Line(Option<u64>);
@@ -75,10 +89,15 @@ impl fmt::Display for Line {
 }
 
 /// Every fault that was found, so that all can be mended in one go.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value, where there is no fault.
     ///
     /// # Errors
@@ -101,27 +120,53 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Reads the documents of one file; the first one that is not YAML ends it.
-pub fn parse(file: &Arc<str>, bytes: &[u8], manifests: &mut Vec<Manifest>, faults: &mut Faults) {
-    if let Err(error) = std::str::from_utf8(bytes) {
-        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
-        let message = "it is not UTF-8".to_owned();
-        faults.0.push(Fault { file: file.clone(), line: Some(line as u64), message });
-        return;
-    }
-    let mut reader = bytes;
-    for document in serde_saphyr::read_with_options::<_, Node>(&mut reader, options()) {
-        match document {
-            Ok(root) => unroll(file, root, None, manifests, faults),
-            Err(error) => {
-                faults.0.push(Fault {
-                    file: file.clone(),
-                    line: error.location().map(|at| at.line().max(1)),
-                    message: sentence(&error),
-                });
-                return;
+/// What was read of files, in their order.
+#[derive(Debug, Default)]
+pub struct Reading {
+    pub manifests: Vec<Manifest>,
+    pub faults: Faults,
+    /// What is no object and is not meant to be one, by what it is: nothing is wrong with it.
+    pub left_out: Vec<Fault>,
+    kustomized: Kustomized,
+}
+
+impl Reading {
+    /// Reads the documents of one file, each for itself.
+    pub fn parse(&mut self, file: &Arc<str>, bytes: &[u8]) {
+        let text = match text::decode(bytes) {
+            Ok(text) => text,
+            Err(NotText { line, message }) => {
+                let message = message.to_owned();
+                return self.faults.0.push(Fault { file: file.clone(), line: Some(line), message });
+            }
+        };
+        let mut template_told = false;
+        for part in documents::split(&text) {
+            let (roots, unreadable) = yaml::read(&part);
+            roots.into_iter().for_each(|root| self.add(file, root));
+            if let Some(Unreadable { line, message, template }) = unreadable
+                && !(template && template_told)
+            {
+                template_told |= template;
+                self.faults.0.push(Fault { file: file.clone(), line: Some(line), message });
             }
         }
+    }
+
+    fn add(&mut self, file: &Arc<str>, root: Node) {
+        if let Some(message) = foreign::recognise(file, &root) {
+            self.kustomized.note(file, &root);
+            self.left_out.push(Fault { file: file.clone(), line: Some(root.line), message });
+        } else {
+            unroll(file, root, None, &mut self.manifests, &mut self.faults);
+        }
+    }
+
+    /// Leaves out what others named as no objects of their own, once all is read.
+    fn finish(mut self) -> Self {
+        let kustomized = std::mem::take(&mut self.kustomized);
+        kustomized.take_out(&mut self);
+        self
     }
 }
 
@@ -136,6 +181,10 @@ fn unroll(
     let mut fault = |line, message: &str| {
         faults.0.push(Fault { file: file.clone(), line: Some(line), message: message.to_owned() });
     };
+    // kubectl passes over documents without content, and so do entries of lists.
+    if root.is_null() {
+        return;
+    }
     if !root.is_map() {
         return fault(root.line, "expected a manifest with apiVersion and kind");
     }
@@ -169,55 +218,5 @@ fn unroll(
         }
         Some(Err(node)) if node.is_null() => {}
         _ => fault(line, "items: it must be there, as a list"),
-    }
-}
-
-/// The parser's bounds, a document: low where aliases multiply, which manifests have few of, and as high as a list of
-/// 100,000 records needs where they do not.
-fn options() -> Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_reader_input_bytes: None,
-            max_events: 16_000_000,
-            max_nodes: 8_000_000,
-            max_documents: 1_000_000,
-            // A run of commented lines in front of an entry.
-            max_buffered_comment_events: 100_000,
-            max_recorded_anchor_events: 100_000,
-        },
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 100_000,
-        },
-        duplicate_keys: DuplicateKeyPolicy::Error,
-        // kubectl's reader merges, too.
-        merge_keys: MergeKeyPolicy::Merge,
-        with_snippet: false,
-    }
-}
-
-/// The parser's message in words for people, without the position that it repeats.
-fn sentence(error: &serde_saphyr::Error) -> String {
-    use serde_saphyr::Error;
-    match error.without_snippet() {
-        Error::AliasError { error, .. } => sentence(error),
-        Error::DuplicateMappingKey { key, .. } => {
-            format!("{}: it is there twice", key.as_deref().unwrap_or("a key"))
-        }
-        Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => {
-            "it is more than is read of one document; do aliases multiply in it?".to_owned()
-        }
-        Error::RecursiveReferencesRequireWeakTypes { .. } => {
-            "an alias stands within its own anchor".to_owned()
-        }
-        Error::NonFiniteFloat { value, .. } => format!("{value}: JSON has no such number"),
-        error => {
-            let text = error.to_string();
-            let at = |at: serde_saphyr::Location| format!(" at line {}, column {}", at.line(), at.column());
-            let position = error.location().map(at).unwrap_or_default();
-            text.strip_suffix(&position).map(str::to_owned).unwrap_or(text)
-        }
     }
 }

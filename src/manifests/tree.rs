@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
 
 /// A field's content and its line in the file, counted from 1.
@@ -102,12 +102,56 @@ impl Node {
         line
     }
 
+    /// Moves this and all within it down by some lines: those of the file in front of its document.
+    pub fn move_down(&mut self, lines: u64) {
+        self.line += lines;
+        match &mut self.tree {
+            Tree::Scalar(_) => {}
+            Tree::List(entries) => entries.iter_mut().for_each(|entry| entry.move_down(lines)),
+            Tree::Map(fields) => {
+                for field in fields {
+                    field.line += lines;
+                    field.content.move_down(lines);
+                }
+            }
+        }
+    }
+
+    /// The entries of a list; none where it is no list.
+    pub fn entries(&self) -> &[Self] {
+        if let Tree::List(entries) = &self.tree { entries } else { &[] }
+    }
+
+    /// What this holds, with the keys of a mapping.
+    pub fn children(&self) -> impl Iterator<Item = (Option<&str>, &Self)> {
+        let fields = if let Tree::Map(fields) = &self.tree { fields.as_slice() } else { &[] };
+        let fields = fields.iter().map(|field| (Some(field.key.as_str()), &field.content));
+        fields.chain(self.entries().iter().map(|entry| (None, entry)))
+    }
+
+    /// Whether this is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.tree, Tree::List(_))
+    }
+
     /// The same without lines.
     pub fn to_value(&self) -> Value {
         match &self.tree {
             Tree::Scalar(value) => value.clone(),
             Tree::List(entries) => entries.iter().map(Self::to_value).collect(),
             Tree::Map(fields) => fields.iter().map(|f| (f.key.clone(), f.content.to_value())).collect(),
+        }
+    }
+
+    /// The same as a type with lists of structs has it in Go: an entry that is `null` is one without content.
+    pub fn to_typed_value(&self) -> Value {
+        match &self.tree {
+            Tree::Scalar(value) => value.clone(),
+            Tree::List(entries) => entries
+                .iter()
+                .map(|entry| if entry.is_null() { Value::Object(Map::new()) } else { entry.to_typed_value() })
+                .collect(),
+            Tree::Map(fields) => fields.iter().map(|f| (f.key.clone(), f.content.to_typed_value())).collect(),
         }
     }
 
