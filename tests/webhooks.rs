@@ -1,5 +1,6 @@
 //! The admission webhooks, request in and answer out, without sockets.
 
+mod applied;
 mod bad_input;
 mod guard;
 mod guard_and_api;

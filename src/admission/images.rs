@@ -10,6 +10,9 @@ use super::json::{JsonError, Reader};
 use super::review::Reviewed;
 use crate::domain::pull_secret::PULL_SECRET;
 
+/// The pull policy by which a node asks the registry each time.
+pub const ALWAYS: &str = "Always";
+
 /// A Pod, or a workload with a template for Pods; the few fields that matter, all absent in other objects.
 #[derive(Debug, Default)]
 pub struct Object<'a> {
@@ -115,6 +118,17 @@ impl FormerImages<'_> {
     }
 }
 
+/// The images of a pod, before a change, that its nodes always pull.
+#[derive(Debug)]
+pub struct AlwaysPulled<'a>(HashSet<(Place, &'a str)>);
+
+impl AlwaysPulled<'_> {
+    /// Whether a change takes the pull policy `Always` from the container or volume of the same name.
+    pub fn lose(&self, image: &ImageUse<'_>) -> bool {
+        image.pull_policy != Some(ALWAYS) && self.0.contains(&(image.place, image.name))
+    }
+}
+
 /// The part of an object that describes a pod.
 #[derive(Debug, Clone, Copy)]
 pub struct Pod<'a>(&'a Spec<'a>);
@@ -185,6 +199,12 @@ impl<'a> Pod<'a> {
     /// The images of a pod that is about to change.
     pub fn former_images(self) -> FormerImages<'a> {
         FormerImages(self.images().map(|u| (u.place, u.name, u.image)).collect())
+    }
+
+    /// The images, of a pod that is about to change, with the pull policy `Always`.
+    pub fn always_pulled(self) -> AlwaysPulled<'a> {
+        let always = self.images().filter(|image| image.pull_policy == Some(ALWAYS));
+        AlwaysPulled(always.map(|image| (image.place, image.name)).collect())
     }
 
     /// The node that the pod is on.

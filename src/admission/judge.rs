@@ -6,7 +6,7 @@ use crate::domain::decision::{Decision, PullSecretList, Reason, Request, decide}
 use crate::domain::record::UnixSeconds;
 use crate::domain::snapshot::{Scope, Snapshot};
 
-use super::images::{ImageUse, Object, Pod, PullSecrets};
+use super::images::{ALWAYS, ImageUse, Object, Pod, PullSecrets};
 use super::patch::Patch;
 use super::review::{Operation, Review, shown};
 
@@ -70,7 +70,7 @@ pub fn judge<'r>(
         } else if old.as_ref().is_some_and(|old| old.have(&image)) {
             Decision::plain(Reason::Unchanged)
         } else {
-            let always = (!to_come).then_some(image.pull_policy == Some("Always"));
+            let always = (!to_come).then_some(image.pull_policy == Some(ALWAYS));
             let mut decision = decide(&scope, &Request { image: image.image, always, now });
             if lacks_pull_secret {
                 decision.without_pull_secret(list);
@@ -107,6 +107,12 @@ pub fn mutate(
             let new = pod.images().filter(|image| !old.have(image));
             always_where_needed(&scope, new, now, &mut patch, &mut count);
         }
+        // Set when the pod was made, and never to be changed: a manifest without it would be refused when it is applied
+        // again. Whether the image still asks for it does not matter.
+        Subject::ChangedPod { pod, old } if review.sub_resource.is_empty() && !scope.exempt() => {
+            let always = old.always_pulled();
+            pod.images().filter(|image| always.lose(image)).for_each(|image| patch.set_always(&image));
+        }
         _ => {}
     }
     Ok(patch)
@@ -122,7 +128,7 @@ fn always_where_needed<'r>(
     for image in images {
         let decision = decide(scope, &Request { image: image.image, always: None, now });
         count(&decision);
-        if decision.needs_always && image.pull_policy != Some("Always") {
+        if decision.needs_always && image.pull_policy != Some(ALWAYS) {
             patch.set_always(&image);
         }
     }

@@ -1,6 +1,6 @@
 //! What admission would do to the pods of a manifest: both webhooks in one look, for `check`.
 
-use super::images::{ImageUse, Pod, PullSecrets};
+use super::images::{ALWAYS, ImageUse, Pod, PullSecrets};
 use crate::domain::decision::{Decision, Request, decide};
 use crate::domain::record::UnixSeconds;
 use crate::domain::snapshot::Scope;
@@ -117,7 +117,7 @@ pub struct ImagePreview<'r> {
 pub fn preview<'r>(scope: &Scope<'r>, pod: Pod<'r>, now: UnixSeconds) -> Preview<'r> {
     let judge = |image: ImageUse<'r>| {
         let decision = decide(scope, &Request { image: image.image, always: None, now });
-        let sets_always = decision.needs_always && image.pull_policy != Some("Always");
+        let sets_always = decision.needs_always && image.pull_policy != Some(ALWAYS);
         ImagePreview { image, decision, sets_always }
     };
     Preview {

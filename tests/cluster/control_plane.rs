@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -32,6 +34,8 @@ pub async fn turn() -> (MutexGuard<'static, ()>, Client) {
     let client = client().await;
     // What a test that failed left behind would hold up every other.
     let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let _ = webhooks.delete(WEBHOOKS, &DeleteParams::default()).await;
+    let webhooks: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let _ = webhooks.delete(WEBHOOKS, &DeleteParams::default()).await;
     (turn, client)
 }

@@ -20,6 +20,7 @@ mod definitions;
 mod guard;
 mod lease;
 mod managed_harbor;
+mod pods;
 mod pull_secrets;
 mod registries;
 mod serving;

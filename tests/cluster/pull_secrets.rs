@@ -21,17 +21,17 @@ const KEY: &str = "harbor.example.com/v2/team-a/";
 const FIRST: &str = "cm9ib3Q6Zmlyc3Q=";
 const SECOND: &str = "cm9ib3Q6c2Vjb25k";
 
-struct World {
-    client: Client,
-    server: Server,
+pub struct World {
+    pub client: Client,
+    pub server: Server,
     _turn: tokio::sync::MutexGuard<'static, ()>,
-    _directory: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
 }
 
 impl World {
     /// A replica that leads, a Harbor whose space `team-a` is bound to workspace `payments`, and these namespaces, of
     /// which all but `outside` are the workspace's.
-    async fn new(namespaces: &[&str]) -> Self {
+    pub async fn new(namespaces: &[&str]) -> Self {
         let (turn, client) = turn().await;
         uninstall(&client).await;
         install(&client, crd::definitions()).await;
@@ -45,7 +45,7 @@ impl World {
         }
         let directory = tempfile::tempdir().unwrap();
         let server = serve(directory.path(), &[]).await;
-        let world = Self { client, server, _turn: turn, _directory: directory };
+        let world = Self { client, server, _turn: turn, directory };
         world.put("workspaces", "Workspace", "payments", json!({"namespaces": namespaces}), None).await;
         let credential = json!({"username": "robot", "password": "first"});
         let registry =
@@ -56,7 +56,7 @@ impl World {
         world
     }
 
-    async fn put(&self, plural: &str, kind: &str, name: &str, spec: Value, credential: Option<Value>) {
+    pub async fn put(&self, plural: &str, kind: &str, name: &str, spec: Value, credential: Option<Value>) {
         let mut record = json!({"apiVersion": "pullgate.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
         if let Some(credential) = credential {
             record["credential"] = credential;
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// Waits until a namespace has these entries; `None`: no Secret.
-    async fn until(&self, namespace: &str, expected: Option<Value>) -> Duration {
+    pub async fn until(&self, namespace: &str, expected: Option<Value>) -> Duration {
         let start = Instant::now();
         loop {
             let found = self.auths(namespace).await;
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    async fn patch(&self, kind: Kind, name: &str, spec: Value) {
+    pub async fn patch(&self, kind: Kind, name: &str, spec: Value) {
         let patch = Patch::Merge(json!({"spec": spec}));
         records(&self.client, kind).patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
@@ -107,11 +107,11 @@ impl World {
     }
 }
 
-fn entry(auth: &str) -> Value {
+pub fn entry(auth: &str) -> Value {
     json!({KEY: {"auth": auth}})
 }
 
-async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
     within(Duration::from_secs(20), what, holds).await;
 }
 
