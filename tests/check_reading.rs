@@ -200,6 +200,41 @@ fn kinds_of_others_are_named_with_their_group() {
     assert_eq!(report["summary"]["skipped"], json!({}));
 }
 
+#[test]
+fn what_is_wrong_with_an_image_is_seen_and_named() {
+    let Run { code, stdout, stderr } = case("unseen-characters.yaml");
+    assert_eq!((code, stderr.as_str()), (1, ""));
+    let faults = [
+        (r#""harbor.example.com/team-a/web:1 ""#, "leading or trailing white space"),
+        (r#"" ""#, "it is white space alone"),
+        ("", "it is empty"),
+        (r#""harbor.example.com/team-a/web:1\u{200b}""#, "not seen, U+200B"),
+        (r#""https://harbor.example.com/team-a/web:1""#, "begins with a scheme"),
+        (r#""docker://nginx""#, "begins with a scheme"),
+        (r#""${REGISTRY}/web:1""#, "a placeholder that was not filled in"),
+        (r#""{{ .Values.image }}""#, "a placeholder that was not filled in"),
+    ];
+    for (number, (image, fault)) in faults.into_iter().enumerate() {
+        let sentence = format!("image {image} (container c{number}): ");
+        let line = stdout.lines().find(|line| line.contains(&sentence));
+        assert!(line.is_some_and(|line| line.contains(fault)), "{sentence}{fault}: {stdout}");
+    }
+    let explained =
+        run(&["explain", "-n", "payments", "--records", RECORDS, "nginx\u{200b}", "docker://nginx"]);
+    assert!(explained.stdout.contains(r#""nginx\u{200b}""#), "{}", explained.stdout);
+    assert!(explained.stdout.contains("begins with a scheme"), "{}", explained.stdout);
+}
+
+#[test]
+fn an_image_of_a_harbor_without_a_project_is_called_that() {
+    let Run { code, stdout, .. } = case("no-project.yaml");
+    assert_eq!(code, 1);
+    assert!(stdout.contains("write harbor.example.com/PROJECT/nginx, or"), "{stdout}");
+    let explained = run(&["explain", "-n", "payments", "--records", RECORDS, "harbor.example.com/nginx"]);
+    assert!(explained.stdout.contains("write harbor.example.com/PROJECT/nginx, or"), "{}", explained.stdout);
+    assert!(!explained.stdout.contains("  space "), "{}", explained.stdout);
+}
+
 /// Makes links, each `(at, to)`, below a directory with one manifest.
 fn tree(links: &[(&str, &str)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();

@@ -49,6 +49,19 @@ fn harbor_public_for_all_private_for_the_bound() {
 }
 
 #[test]
+fn an_image_of_a_harbor_lies_in_a_project() {
+    let r = harbor();
+    let said = |namespace, image| judge(&r, namespace, image, |d| d.explanation().to_string());
+    let expected = "every image of registry corp, as of any Harbor, lies in a project; write harbor.example.com/PROJECT/nginx, \
+                    or harbor.example.com/PROJECT/library/nginx for an official image of Docker Hub through a proxy project";
+    for namespace in ["a-prod", "b-prod", "nobodys"] {
+        assert_eq!(said(namespace, "harbor.example.com/nginx:1"), expected);
+        // The name of a project, bound or not, reads the same.
+        assert_eq!(said(namespace, "harbor.example.com/team-a"), expected.replace("nginx", "team-a"));
+    }
+}
+
+#[test]
 fn a_space_is_a_whole_path_segment_with_something_behind_it() {
     let r = harbor();
     for image in [

@@ -112,6 +112,11 @@ fn a_reference_that_is_not_admitted_says_why() {
         ("sha256:abc", "image ID"),
         ("a_b.example.com/x", "registry host"),
         ("", "it is empty"),
+        (" ", "white space alone"),
+        ("nginx\n", "leading or trailing white space"),
+        ("nginx\u{feff}", "not seen, U+FEFF"),
+        ("https://nginx", "scheme"),
+        ("<image>", "placeholder"),
     ] {
         let Run { code, stdout, .. } = run(&["image", "nginx", reference]);
         assert_eq!(code, 1, "{reference}");
@@ -125,8 +130,17 @@ fn a_reference_that_is_not_admitted_says_why() {
 
 #[test]
 fn what_a_terminal_would_obey_is_not_printed() {
-    let Run { stdout, .. } = run(&["image", "nginx\u{1b}[31m"]);
-    assert!(!stdout.contains('\u{1b}'), "{stdout}");
+    let image = "nginx\u{1b}[31m\u{9b}2J\u{200b}\u{202e}\u{7f}";
+    for format in ["text", "json"] {
+        let Run { stdout, .. } = run(&["image", "-o", format, image]);
+        let hidden = ['\u{1b}', '\u{9b}', '\u{200b}', '\u{202e}', '\u{7f}'];
+        assert!(!stdout.contains(hidden), "{stdout:?}");
+        if format == "json" {
+            assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["input"], image);
+        } else {
+            assert!(stdout.starts_with(r#""nginx\u{1b}[31m\u{9b}2J\u{200b}\u{202e}\u{7f}""#), "{stdout}");
+        }
+    }
 }
 
 #[test]

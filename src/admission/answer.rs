@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::images::ImageUse;
 use super::judge::{Verdict, VerdictKind};
 use super::patch::Patch;
-use super::review::{API_VERSION, shown, shown_to};
+use super::review::{API_VERSION, shown, shown_image, shown_to};
 use crate::domain::decision::{Decision, Reason};
 use crate::domain::record::{Mode, Problem};
 use crate::store::rules::in_plain_words;
@@ -107,7 +107,7 @@ pub fn refused(uid: &str, message: &str) -> Vec<u8> {
 pub fn sentence(image: &ImageUse<'_>, decision: &Decision<'_>) -> String {
     format!(
         "image {} ({} {}): {}",
-        shown(image.image),
+        shown_image(image.image),
         image.place.as_str(),
         shown(image.name),
         decision.explanation()

@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::images::Object;
 use super::json::{JsonError, Reader};
+use crate::domain::unseen::{quoted, visible};
 
 /// The largest body that is read, in bytes: an object and its predecessor of 3 MiB each, and what surrounds them.
 pub const BODY_MAX: usize = 7 * 1024 * 1024;
@@ -16,6 +17,8 @@ pub const API_VERSION: &str = "admission.k8s.io/v1";
 /// The longest uid that the answer to a faulty body repeats, in bytes; the API server's have 36.
 const UID_MAX: usize = 128;
 
+/// Characters that a message repeats of a text.
+const SHOWN_MAX: usize = 256;
 /// The group that every node is in.
 const NODES_GROUP: &str = "system:nodes";
 
@@ -230,15 +233,26 @@ impl<'a> User<'a> {
 
 /// A text of unknown length and content, fit for a message.
 pub(crate) fn shown(text: &str) -> impl fmt::Display + '_ {
-    shown_to(256, text)
+    shown_to(SHOWN_MAX, text)
 }
 
 /// As [`shown`], up to this many characters.
 pub(super) fn shown_to(longest: usize, text: &str) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
-        for c in text.chars().take(longest) {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-        }
-        if text.chars().nth(longest).is_some() { f.write_str("…") } else { Ok(()) }
+        let (text, cut) = beginning(longest, text);
+        write!(f, "{}{cut}", visible(text))
     })
+}
+
+/// As [`shown`], for an image reference: within quotes where it is none that could be seen as it is.
+pub(crate) fn shown_image(image: &str) -> impl fmt::Display + '_ {
+    fmt::from_fn(move |f| {
+        let (text, cut) = beginning(SHOWN_MAX, image);
+        write!(f, "{}{cut}", quoted(text))
+    })
+}
+
+/// The first characters of a text, and what stands for the rest.
+fn beginning(longest: usize, text: &str) -> (&str, &'static str) {
+    text.char_indices().nth(longest).map_or((text, ""), |(end, _)| (&text[..end], "…"))
 }

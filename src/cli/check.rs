@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use super::output::{self, BOLD, Cell, DIM, Printable};
 use super::report::{ObjectReport, Report, Verdict};
 use super::{Outcome, records};
-use crate::admission::review::shown;
+use crate::admission::review::{shown, shown_image};
 use crate::manifests;
 
 /// Judge manifests against records, without a cluster
@@ -92,7 +92,7 @@ fn rows(object: &ObjectReport) -> impl Iterator<Item = Vec<Cell>> {
             Cell::new(shown(&object.namespace)),
             Cell::new(format_args!("{}/{}", object.kind, shown(&object.name))),
             Cell::new(format_args!("{} {}", image.place, shown(&image.name))),
-            Cell::new(shown(&image.image)),
+            Cell::new(shown_image(&image.image)),
             Cell::styled(image.verdict.as_str(), image.verdict.style()),
             Cell::new(image.reason),
             Cell::styled(added, DIM),

@@ -8,7 +8,7 @@ use super::image::Parts;
 use super::output::{self, BOLD, Format};
 use super::report::Verdict;
 use super::{Outcome, records};
-use crate::admission::review::shown;
+use crate::admission::review::{shown, shown_image};
 use crate::domain::decision::{Request, decide};
 use crate::domain::home::{Home, SpaceHome};
 use crate::domain::image::ImageRef;
@@ -178,7 +178,7 @@ fn text(out: &mut dyn Write, explained: &Explained<'_>) -> io::Result<()> {
 }
 
 fn text_of_image(out: &mut dyn Write, image: &ExplainedImage<'_>) -> io::Result<()> {
-    writeln!(out, "\n{BOLD}{}{BOLD:#}", shown(image.image))?;
+    writeln!(out, "\n{BOLD}{}{BOLD:#}", shown_image(image.image))?;
     let read: Vec<_> = image
         .reads_as
         .iter()

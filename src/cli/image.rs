@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::output::{self, BOLD, Format, GREEN, RED};
-use crate::admission::review::shown;
+use crate::admission::review::{shown, shown_image};
 use crate::domain::image::{ImageRef, ReferenceError};
 
 /// The longest line that is looked at, in bytes; whatever follows on it only makes it invalid.
@@ -162,12 +162,11 @@ fn stream(input: &mut BufReader<impl Read>, out: &mut dyn Write) -> io::Result<(
 }
 
 fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    out.write_all(b"\n")
+    output::write_json(out, &serde_json::to_string(value)?)
 }
 
 fn text(out: &mut dyn Write, judged: &Judged<'_>) -> io::Result<()> {
-    writeln!(out, "{BOLD}{}{BOLD:#}", shown(judged.reading.input))?;
+    writeln!(out, "{BOLD}{}{BOLD:#}", shown_image(judged.reading.input))?;
     for (name, text) in judged.reading.parts.iter().flat_map(Parts::named) {
         writeln!(out, "  {name:8} {}", shown(text))?;
     }

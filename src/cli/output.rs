@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, Write};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 
+use crate::domain::unseen::{is_unseen, visible};
 use crate::manifests::{Fault, Faults};
 
 /// How to print an answer.
@@ -37,10 +38,22 @@ pub fn print_plain(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::
 
 /// Writes one value as indented JSON.
 pub fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
-    print_plain(|out| {
-        serde_json::to_writer_pretty(&mut *out, value)?;
-        out.write_all(b"\n")
-    })
+    let text = serde_json::to_string_pretty(value)?;
+    print_plain(|out| write_json(out, &text))
+}
+
+/// Writes JSON and a line break. JSON itself escapes few of the characters that a terminal would obey, and none that
+/// nobody sees; beyond ASCII, such characters stand within strings only.
+pub fn write_json(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    let mut rest = text;
+    while let Some((at, c)) =
+        rest.char_indices().find(|(_, c)| (!c.is_ascii() || *c == '\u{7f}') && is_unseen(*c))
+    {
+        out.write_all(&rest.as_bytes()[..at])?;
+        c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))?;
+        rest = &rest[at + c.len_utf8()..];
+    }
+    writeln!(out, "{rest}")
 }
 
 /// `head` that has seen enough is no fault: the answer is the exit code's to give.
@@ -73,9 +86,11 @@ pub struct Printable<'t>(pub &'t str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| {
-            if c.is_control() && c != '\n' { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
-        })
+        for (number, line) in self.0.split('\n').enumerate() {
+            let separator = if number == 0 { "" } else { "\n" };
+            write!(f, "{separator}{}", visible(line))?;
+        }
+        Ok(())
     }
 }
 

@@ -45,6 +45,12 @@ enum Detail<'a> {
     Registry(&'a str),
     /// Registry, and the space as the image spells it: what is absent and what is another's must read the same.
     Space(&'a str, String),
+    /// The image names no space where it must be in one, and nothing that is recorded could cover it.
+    NoProject {
+        registry: &'a str,
+        host: Box<str>,
+        path: Box<str>,
+    },
     Rule(Objection),
     /// What the image's tag names, where a digest is demanded.
     Digest(String),
@@ -206,8 +212,15 @@ fn by_space<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, id: RegistryId, now: Un
         (false, Some(_)) => Reason::NotBound,
         (false, None) => Reason::NoWorkspace,
     };
-    let named = image.path.split('/').next().unwrap_or_default();
-    denied(reason, true, Detail::Space(&registry.name, named.to_owned()))
+    let detail = match image.first_segment() {
+        Some(named) => Detail::Space(&registry.name, named.to_owned()),
+        None => Detail::NoProject {
+            registry: &registry.name,
+            host: image.domain.into(),
+            path: image.path.clone().into(),
+        },
+    };
+    denied(reason, true, detail)
 }
 
 fn by_claims<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, host: &HostEntry) -> Decision<'s> {
@@ -281,6 +294,11 @@ impl fmt::Display for Explanation<'_> {
                 f,
                 "its registry is registered under another spelling, and nodes compare hosts letter by letter; \
                  write {spelling}"
+            ),
+            (_, Detail::NoProject { registry, host, path }) => write!(
+                f,
+                "every image of registry {registry}, as of any Harbor, lies in a project; write {host}/PROJECT/{path}, or \
+                 {host}/PROJECT/library/{path} for an official image of Docker Hub through a proxy project"
             ),
             (Reason::NotBound, Detail::Space(registry, space)) => write!(
                 f,

@@ -31,8 +31,9 @@ impl Snapshot {
         let workspace = |id: u32| self.workspaces[id as usize].name.as_str();
         let registry = |id: u32| self.registries[id as usize].name.as_str();
         if let Some(id) = host.platform {
-            let space = self.registries[id as usize].divided().then(|| {
-                let found = image.first_segment().and_then(|path| self.space(id, path));
+            let named = image.first_segment().filter(|_| self.registries[id as usize].divided());
+            let space = named.map(|path| {
+                let found = self.space(id, path);
                 SpaceHome {
                     visibility: found.map(|s| s.visibility),
                     bound: found.map(|s| s.bound.iter().map(|w| workspace(*w)).collect()).unwrap_or_default(),

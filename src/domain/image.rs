@@ -7,13 +7,15 @@
 
 use std::borrow::Cow;
 
+pub use super::misread::ReferenceError;
+
 /// The domain of references that name none.
 pub const DEFAULT_DOMAIN: &str = "docker.io";
 /// The only spelling that the reference implementation rewrites to [`DEFAULT_DOMAIN`].
 const LEGACY_DEFAULT_DOMAIN: &str = "index.docker.io";
 const OFFICIAL_PREFIX: &str = "library/";
 /// Bytes in a path, `library/` counted; the domain has no limit.
-const PATH_MAX: usize = 255;
+pub(super) const PATH_MAX: usize = 255;
 /// Bytes in a tag.
 const TAG_MAX: usize = 128;
 
@@ -30,41 +32,16 @@ pub struct ImageRef<'a> {
     pub digest: Option<&'a str>,
 }
 
-/// Why a text is no image reference that pullgate admits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ReferenceError {
-    #[error("it is empty")]
-    Empty,
-    #[error("64 hexadecimal digits alone are an image ID, not a reference")]
-    BareIdentifier,
-    #[error("a repository path must be lower case")]
-    UpperCasePath,
-    #[error("its registry host is malformed")]
-    Domain,
-    #[error("its repository path is malformed")]
-    Path,
-    #[error("its repository path is over {PATH_MAX} characters")]
-    PathTooLong,
-    #[error("its tag is malformed")]
-    Tag,
-    #[error("its digest is malformed; use sha256, sha384 or sha512 with lower-case hex digits")]
-    Digest,
-    #[error(
-        "the container runtime would take it as an image ID; write the repository in front of the digest"
-    )]
-    ImageId,
-    #[error(
-        "its first part is not a registry host by the kubelet's rules, but the container runtime takes it as one"
-    )]
-    AmbiguousDomain,
-}
-
 impl<'a> ImageRef<'a> {
     /// Reads a reference exactly as distribution/reference's `ParseNormalizedNamed` does.
     ///
     /// # Errors
-    /// Whatever that function refuses, with the part that is at fault.
+    /// Whatever that function refuses, named for what it is or by the part that is at fault.
     pub fn parse(input: &'a str) -> Result<Self, ReferenceError> {
+        Self::read(input).map_err(|error| error.named(input))
+    }
+
+    fn read(input: &'a str) -> Result<Self, ReferenceError> {
         if input.is_empty() {
             return Err(ReferenceError::Empty);
         }

@@ -268,6 +268,38 @@ fn images_are_strings() {
 }
 
 #[test]
+fn what_is_wrong_with_an_image_is_seen_and_named() {
+    let webhooks = Webhooks::new(&tenants());
+    let mut review: Value = serde_json::from_str(&fine()).unwrap();
+    for (image, message) in [
+        (
+            "nginx ",
+            r#"image "nginx " (container c): not an image reference that can be admitted: it must not have leading"#,
+        ),
+        (
+            "nginx\u{200b}",
+            r#"image "nginx\u{200b}" (container c): not an image reference that can be admitted: it holds a character that is not seen, U+200B"#,
+        ),
+        (
+            "nginx\u{9b}2J",
+            r#"image "nginx\u{9b}2J" (container c): not an image reference that can be admitted: it holds a control character, U+009B"#,
+        ),
+        (
+            "docker://nginx",
+            r#"image "docker://nginx" (container c): not an image reference that can be admitted: it begins with a scheme"#,
+        ),
+        (
+            "{{ .Values.image }}",
+            r#"image "{{ .Values.image }}" (container c): not an image reference that can be admitted: it holds a placeholder"#,
+        ),
+    ] {
+        review["request"]["object"]["spec"]["containers"][0]["image"] = json!(image);
+        let answer = webhooks.validate(&review);
+        assert!(answer.message().starts_with(message), "{}", answer.message());
+    }
+}
+
+#[test]
 fn other_methods_and_paths_find_nothing() {
     let webhooks = Webhooks::new(&tenants());
     for (method, path, status) in [
