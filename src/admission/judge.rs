@@ -96,10 +96,14 @@ pub fn mutate(
     let mut patch = Patch::default();
     match subject(review)? {
         Subject::NewPod(pod) if !review.is_mirror_of_a_node(pod) => {
-            if scope.entitled() && !scope.exempt() {
+            let whatever_it_uses = scope.injects(false);
+            if whatever_it_uses {
                 patch.add_pull_secret(pod.pull_secrets());
             }
-            always_where_needed(&scope, pod.images(), now, &mut patch, &mut count);
+            let needed = always_where_needed(&scope, pod.images(), now, &mut patch, &mut count);
+            if !whatever_it_uses && scope.injects(needed) {
+                patch.add_pull_secret(pod.pull_secrets());
+            }
         }
         // Nothing but ephemeral containers can be added to a pod with a pull policy of its own.
         Subject::ChangedPod { pod, old } if &*review.sub_resource == EPHEMERAL_CONTAINERS => {
@@ -118,20 +122,24 @@ pub fn mutate(
     Ok(patch)
 }
 
+/// Sets the pull policy where it has to be; whether an image needs a credential.
 fn always_where_needed<'r>(
     scope: &Scope<'_>,
     images: impl Iterator<Item = ImageUse<'r>>,
     now: UnixSeconds,
     patch: &mut Patch,
     count: &mut impl FnMut(&Decision<'_>),
-) {
+) -> bool {
+    let mut needed = false;
     for image in images {
         let decision = decide(scope, &Request { image: image.image, always: None, now });
         count(&decision);
+        needed |= decision.needs_credential;
         if decision.needs_always && image.pull_policy != Some(ALWAYS) {
             patch.set_always(&image);
         }
     }
+    needed
 }
 
 const EPHEMERAL_CONTAINERS: &str = "ephemeralcontainers";

@@ -120,10 +120,9 @@ pub fn preview<'r>(scope: &Scope<'r>, pod: Pod<'r>, now: UnixSeconds) -> Preview
         let sets_always = decision.needs_always && image.pull_policy != Some(ALWAYS);
         ImagePreview { image, decision, sets_always }
     };
-    Preview {
-        adds_pull_secret: scope.entitled() && !scope.exempt() && pod.pull_secrets() != PullSecrets::Present,
-        images: pod.images().map(judge).collect(),
-    }
+    let images: Vec<_> = pod.images().map(judge).collect();
+    let needed = images.iter().any(|image| image.decision.needs_credential);
+    Preview { adds_pull_secret: scope.injects(needed) && pod.pull_secrets() != PullSecrets::Present, images }
 }
 
 #[cfg(test)]

@@ -53,6 +53,13 @@ impl<'s> Scope<'s> {
             || self.workspace.is_some_and(|w| self.snapshot.workspaces[w as usize].entitled)
     }
 
+    /// Whether a new pod gets the reference; `needed`: an image of it needs a credential.
+    pub fn injects(&self, needed: bool) -> bool {
+        let always =
+            || self.workspace.is_none_or(|w| self.snapshot.workspaces[w as usize].injection.is_always());
+        self.entitled() && !self.exempt && (needed || always())
+    }
+
     /// The workspace that the namespace belongs to.
     pub fn workspace(&self) -> Option<&'s str> {
         self.workspace.map(|w| self.snapshot.workspaces[w as usize].name.as_str())

@@ -14,8 +14,8 @@ use super::hosts::{Claim, Hosts};
 use super::membership::members;
 use super::policy::{self, EffectivePolicy, Policies, PolicyIndex};
 use super::record::{
-    Entry, Host, Name, Owner, PathPrefix, PullCredentials, Records, Registry, RegistryType, UnixSeconds,
-    Visibility,
+    Entry, Host, Injection, Name, Owner, PathPrefix, PullCredentials, Records, Registry, RegistryType,
+    UnixSeconds, Visibility,
 };
 
 /// What an operator sets for the whole installation.
@@ -92,6 +92,7 @@ pub(super) struct WorkspaceEntry {
     /// What its own registries claim.
     pub claims: Vec<OwnClaim>,
     pub entitled: bool,
+    pub injection: Injection,
 }
 
 /// A workspace's claim, seen from the workspace; `path` empty: the whole host.
@@ -170,9 +171,14 @@ impl Snapshot {
     fn add_workspaces<'r>(&mut self, records: &'r Records) -> Ids<'r, WorkspaceId> {
         let mut ids = Ids::default();
         for (name, entry) in &records.workspaces {
-            if entry.valid().is_some() {
+            if let Some(workspace) = entry.valid() {
                 ids.insert(name, position(self.workspaces.len()));
-                self.workspaces.push(WorkspaceEntry { name: name.clone(), ..WorkspaceEntry::default() });
+                let injection = workspace.injection;
+                self.workspaces.push(WorkspaceEntry {
+                    name: name.clone(),
+                    injection,
+                    ..WorkspaceEntry::default()
+                });
             }
         }
         ids

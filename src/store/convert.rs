@@ -182,7 +182,14 @@ fn workspace(
         }
     }
     let namespaces = spec.namespaces.into_iter().map(Name::from).collect();
-    faults.none_or(Workspace { created, namespaces, pin: spec.pin_namespaces, pins, claimed })
+    faults.none_or(Workspace {
+        created,
+        namespaces,
+        pin: spec.pin_namespaces,
+        injection: spec.injection,
+        pins,
+        claimed,
+    })
 }
 
 fn policy(spec: PullPolicySpec) -> Result<PullPolicy, Vec<Problem>> {

@@ -11,7 +11,7 @@ pub use registry_status::{
     DockerMethod, Followed, Integrated, Progress, RegistryStatus, RobotLevel, RobotStatus, StorageSample,
 };
 
-use crate::domain::record::{Mode, Name, PullCredentials, RegistryType, Visibility};
+use crate::domain::record::{Injection, Mode, Name, PullCredentials, RegistryType, Visibility};
 
 /// The group and version of every record.
 pub const API_VERSION: &str = "pullgate.io/v1alpha1";
@@ -160,6 +160,9 @@ pub struct WorkspaceSpec {
     /// Membership holds only for the namespace that was first seen under its name, not for one made later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pin_namespaces: bool,
+    /// Which pods get the reference to the pull secret: each, or only those with an image that needs a credential.
+    #[serde(default, skip_serializing_if = "Injection::is_always")]
+    pub injection: Injection,
 }
 
 /// What was observed of a workspace.

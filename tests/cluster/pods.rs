@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
+use pullgate::domain::record::Kind;
 use serde_json::{Value, json};
 
 use crate::control_plane::WEBHOOKS;
@@ -239,4 +240,47 @@ async fn a_pod_without_the_reference_is_refused_while_it_can_be_made_again() {
     warned(cluster.patch("public/ephemeralcontainers", &debug).await);
     warned(cluster.patch("public", &json!({"spec": {"containers": [{"name": "c", "image": OWN}]}})).await);
     cluster.remove("public").await;
+}
+
+#[tokio::test]
+async fn a_service_account_that_lists_its_secrets_is_no_obstacle() {
+    let cluster = Cluster::new("pay-strict").await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.world.client.clone(), &cluster.namespace);
+    let account = json!({"metadata": {
+        "name": "strict", "annotations": {"kubernetes.io/enforce-mountable-secrets": "true"},
+    }});
+    // Of an earlier run; it may not be there.
+    let _ = accounts.delete("strict", &DeleteParams::default()).await;
+    accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let refusal = async |image: &str| {
+        let mut manifest = manifest("strict", image, "IfNotPresent");
+        manifest["spec"]["serviceAccountName"] = json!("strict");
+        match cluster.pods.create(&dry, &serde_json::from_value(manifest).unwrap()).await {
+            Ok(_) => None,
+            Err(kube::Error::Api(status)) => Some(status.message),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let not_listed = |message: Option<String>| {
+        message.is_some_and(|m| m.contains("does not reference that imagePullSecret"))
+    };
+    assert!(not_listed(refusal(UNMANAGED).await));
+
+    // What needs no credential gets no reference.
+    cluster.world.patch(Kind::Workspace, "payments", json!({"injection": "WhenNeeded"})).await;
+    eventually("a public image is let in", async || refusal(UNMANAGED).await.is_none()).await;
+    assert!(not_listed(refusal(OWN).await), "that one does");
+
+    // And listed once, it may be used; a namespace's workspace may want it on every pod.
+    let listed = Patch::Merge(json!({"imagePullSecrets": [{"name": "pullgate-pull"}]}));
+    accounts.patch("strict", &PatchParams::default(), &listed).await.unwrap();
+    eventually("a private image is let in", async || refusal(OWN).await.is_none()).await;
+    cluster.world.patch(Kind::Workspace, "payments", json!({"injection": "Always"})).await;
+    eventually("the reference is on every pod", async || {
+        let made = cluster.pods.create(&dry, &pod("public", UNMANAGED, "IfNotPresent")).await.unwrap();
+        made.spec.unwrap().image_pull_secrets.is_some_and(|list| list.len() == 1)
+    })
+    .await;
+    assert_eq!([refusal(UNMANAGED).await, refusal(OWN).await], [None, None]);
 }

@@ -1,8 +1,8 @@
 //! Small builders for records: `registry("corp").harbor().host("harbor.example.com")`.
 
 use pullgate::domain::record::{
-    Entry, Host, Known, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy, Record, Records,
-    Registry, RegistryType, Selector, Space, Tls, Unmanaged, Visibility, Workspace,
+    Entry, Host, Injection, Known, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy, Record,
+    Records, Registry, RegistryType, Selector, Space, Tls, Unmanaged, Visibility, Workspace,
 };
 
 #[derive(Clone, Debug)]
@@ -90,6 +90,13 @@ impl Named<Space> {
 pub fn workspace(name: &str, namespaces: &[&str]) -> Named<Workspace> {
     let namespaces = namespaces.iter().map(|n| Name::from(*n)).collect();
     Named(name.into(), Workspace { namespaces, ..Workspace::default() })
+}
+
+impl Named<Workspace> {
+    pub fn injecting_when_needed(mut self) -> Self {
+        self.1.injection = Injection::WhenNeeded;
+        self
+    }
 }
 
 pub fn policy(name: &str, unmanaged: Unmanaged) -> Named<PullPolicy> {

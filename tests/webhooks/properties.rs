@@ -5,24 +5,28 @@ use std::sync::LazyLock;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use pullgate::domain::record::{Mode, Unmanaged};
+use pullgate::domain::record::{Injection, Mode, Unmanaged};
 use serde_json::{Map, Value, json};
 
-use crate::support::records::{policy, registry};
+use crate::support::records::{policy, registry, workspace};
 use crate::support::webhooks::{
-    MUTATE, VALIDATE, Webhooks, container, creation, image_volume, tenants, update,
+    MUTATE, NAMESPACE, VALIDATE, Webhooks, container, creation, image_volume, tenants, update,
 };
 
-/// Worlds that differ in what a denial does and in what is unmanaged; enforcing first.
-static WORLDS: LazyLock<[Webhooks; 4]> = LazyLock::new(|| {
+/// Worlds that differ in what a denial does, in what is unmanaged and in which pods get the reference; enforcing first.
+static WORLDS: LazyLock<[Webhooks; 5]> = LazyLock::new(|| {
     [
-        (Mode::Enforce, Unmanaged::Allow),
-        (Mode::Enforce, Unmanaged::Deny),
-        (Mode::Warn, Unmanaged::Deny),
-        (Mode::Audit, Unmanaged::Allow),
+        (Mode::Enforce, Unmanaged::Allow, Injection::Always),
+        (Mode::Enforce, Unmanaged::Deny, Injection::Always),
+        (Mode::Warn, Unmanaged::Deny, Injection::Always),
+        (Mode::Audit, Unmanaged::Allow, Injection::Always),
+        (Mode::Enforce, Unmanaged::Allow, Injection::WhenNeeded),
     ]
-    .map(|(mode, unmanaged)| {
+    .map(|(mode, unmanaged, injection)| {
         let mut all = tenants();
+        let mut tenant = workspace("a", &[NAMESPACE]);
+        tenant.1.injection = injection;
+        all.put("a".into(), <(_, _)>::from(tenant).1);
         let mut rules = policy("p", unmanaged).mode(mode);
         rules.1.denied_tags = vec!["denied".into()];
         all.put("p".into(), <(_, _)>::from(rules).1);
@@ -101,6 +105,10 @@ fn pod(spec: &Value) -> Value {
     review
 }
 
+fn webhooks_when_needed() -> &'static Webhooks {
+    &WORLDS[4]
+}
+
 fn a_world() -> impl Strategy<Value = &'static Webhooks> {
     (0..WORLDS.len()).prop_map(|n| &WORLDS[n])
 }
@@ -160,8 +168,12 @@ proptest! {
         prop_assert_eq!(rest, rest_after);
         prop_assert_eq!(&secrets_after[..secrets.len()], &secrets[..]);
         let ours = json!({"name": "pullgate-pull"});
-        let added = if secrets.contains(&ours) { vec![] } else { vec![ours] };
-        prop_assert_eq!(&secrets_after[secrets.len()..], &added[..]);
+        let added = &secrets_after[secrets.len()..];
+        if secrets.contains(&ours) {
+            prop_assert!(added.is_empty());
+        } else if !std::ptr::eq(webhooks, webhooks_when_needed()) || !added.is_empty() {
+            prop_assert_eq!(added, &[ours][..]);
+        }
         for (before, after) in policies.iter().zip(&policies_after) {
             prop_assert!(before == after || after == "Always");
         }
@@ -178,6 +190,19 @@ proptest! {
         for reason in ["AlwaysPullRequired", "PullSecretMissing"] {
             prop_assert!(!after.reasons().contains(reason), "the patch did not do what the gate asks for");
         }
+    }
+
+    #[test]
+    fn a_reference_that_is_injected_when_needed_is_one_that_the_gate_asks_for(spec in a_spec()) {
+        let mut review = pod(&spec);
+        let patched = webhooks_when_needed().mutate(&review).patched(&review);
+        review["request"]["object"] = patched.clone();
+        review["request"]["object"]["spec"]["imagePullSecrets"] = spec["imagePullSecrets"].clone();
+        let reasons = webhooks_when_needed().validate(&review).reasons().to_owned();
+        let injected = patched["spec"]["imagePullSecrets"] != review["request"]["object"]["spec"]["imagePullSecrets"];
+        // Of an image whose tag is denied no more is said.
+        prop_assert!(!injected || reasons.contains("PullSecretMissing") || reasons.contains("RuleDenied"), "{}", reasons);
+        prop_assert!(injected || !reasons.contains("PullSecretMissing"), "{}", reasons);
     }
 
     #[test]
@@ -259,7 +284,12 @@ fn the_worlds_differ() {
         .iter()
         .map(|w| (w.validate(&review).allowed(), w.validate(&review).reasons().to_owned()))
         .collect();
-    let expected =
-        [(true, "Unmanaged"), (false, "UnmanagedDenied"), (true, "UnmanagedDenied"), (true, "Unmanaged")];
+    let expected = [
+        (true, "Unmanaged"),
+        (false, "UnmanagedDenied"),
+        (true, "UnmanagedDenied"),
+        (true, "Unmanaged"),
+        (true, "Unmanaged"),
+    ];
     assert_eq!(allowed, expected.map(|(allowed, reason)| (allowed, reason.to_owned())));
 }

@@ -4,7 +4,7 @@ use pullgate::domain::record::{Mode, Records, Unmanaged};
 use pullgate::domain::snapshot::Settings;
 use serde_json::{Value, json};
 
-use crate::support::records::{policy, registry};
+use crate::support::records::{policy, registry, workspace};
 use crate::support::webhooks::{
     Answer, FOREIGN, NAMESPACE, OWN, PUBLIC, UNMANAGED, Webhooks, container, creation, debugging,
     image_volume, recording, refer, tenants, update,
@@ -186,4 +186,40 @@ fn exempt_namespaces_and_mirror_pods_need_none() {
     request["object"]["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
     request["userInfo"] = json!({"username": "system:node:node-1", "groups": ["system:nodes"]});
     assert_eq!(Webhooks::new(&world()).validate(&mirror).reasons(), "Exempt");
+}
+
+/// [`world`], whose workspace wants the reference only where it is needed.
+fn when_needed() -> Records {
+    let mut all = world();
+    let (name, record) = workspace("a", &[NAMESPACE]).injecting_when_needed().into();
+    all.put(name, record);
+    all
+}
+
+#[test]
+fn a_workspace_may_want_the_reference_only_where_it_is_needed() {
+    let webhooks = Webhooks::new(&when_needed());
+    for image in NEEDING {
+        let mut review = creation(&pod(image));
+        assert_denied(&webhooks.validate(&review), image);
+        review["request"]["object"] = webhooks.mutate(&review).patched(&review);
+        assert_eq!(
+            review["request"]["object"]["spec"]["imagePullSecrets"],
+            json!([{"name": "pullgate-pull"}]),
+            "{image}"
+        );
+        assert!(webhooks.validate(&review).allowed(), "{image}");
+    }
+    for image in NOT_NEEDING.into_iter().chain([FOREIGN]) {
+        assert_eq!(webhooks.mutate(&creation(&pod(image))).patch(), [json!(null); 0], "{image}");
+        assert_eq!(Webhooks::new(&world()).mutate(&creation(&pod(image))).patch().len(), 1, "{image}");
+    }
+    let two = json!({"containers": [container("c", PUBLIC, "IfNotPresent")], "volumes": [image_volume("v", OWN, "Always")],
+        "imagePullSecrets": [{"name": "own-secret"}]});
+    let review = creation(&two);
+    let patched = webhooks.mutate(&review).patched(&review);
+    assert_eq!(
+        patched["spec"]["imagePullSecrets"],
+        json!([{"name": "own-secret"}, {"name": "pullgate-pull"}])
+    );
 }

@@ -11,6 +11,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use policy::{AllowedPrefix, Mode, PullPolicy, Selector, Unmanaged};
 pub use registry::{Host, Owner, PathPrefix, PullCredentials, Registry, RegistryType, Tls, Visibility};
@@ -119,6 +122,23 @@ impl fmt::Debug for Known {
     }
 }
 
+/// On which pods of a workspace's namespaces the reference to the pull secret is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub enum Injection {
+    /// On each, where there is a credential: neither an image update nor an ephemeral container could add it later.
+    #[default]
+    Always,
+    /// Where an image of the pod needs a credential, for ServiceAccounts that do not list the secret and may use no other.
+    WhenNeeded,
+}
+
+impl Injection {
+    /// Whether it is the default.
+    pub fn is_always(&self) -> bool {
+        *self == Self::Always
+    }
+}
+
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Workspace {
@@ -126,6 +146,7 @@ pub struct Workspace {
     pub namespaces: Vec<Name>,
     /// Membership holds only for the namespace UID in `pins`.
     pub pin: bool,
+    pub injection: Injection,
     /// Namespace UIDs that were seen first.
     pub pins: BTreeMap<Name, String>,
     /// When a namespace's claim was first recorded.
