@@ -138,7 +138,7 @@ impl Caller {
     }
 
     fn of_cluster(cluster: Arc<Cluster>, identity: Identity) -> Self {
-        Self { name: identity.user.name.clone(), rights: Rights::Cluster(cluster, identity) }
+        Self { name: identity.name.clone(), rights: Rights::Cluster(cluster, identity) }
     }
 
     /// The role, for the audit log; roles in the cluster have no one name.

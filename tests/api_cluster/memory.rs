@@ -1,9 +1,14 @@
 //! How seldom the cluster is asked, how long its answers hold, and what is done without one.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{MEMORY, READ, populated};
+use axum::body::Body;
+use axum::http::Request;
+use futures::stream;
+
+use super::{ALL, MEMORY, READ, populated};
 use crate::support::api::{harbor, owned};
 
 #[tokio::test]
@@ -94,4 +99,79 @@ async fn no_answer_is_neither_a_no_nor_remembered() {
     fake.broken.store(false, Ordering::SeqCst);
     api.get("root", "/workspaces/b").await.is(200);
     assert_eq!(api.store.dump(), before);
+}
+
+/// Moves all rights of `wa` to a group.
+fn by_group(fake: &super::Fake) {
+    let mut rules = fake.rules.lock().unwrap();
+    let all = rules.insert("wa".into(), Vec::new()).unwrap_or_default();
+    rules.insert("leads".into(), all);
+    fake.groups.lock().unwrap().insert("wa".into(), vec!["leads".into()]);
+}
+
+#[tokio::test]
+async fn a_right_that_was_taken_away_counts_no_longer_however_late_it_was_first_asked_about() {
+    let memory = Duration::from_secs(1);
+    let (fake, api) = populated(memory).await;
+    by_group(&fake);
+    // Whose token it is, is known from here on.
+    api.get("wa", "/workspaces?limit=1").await.is(200);
+    let taken_away = Instant::now();
+    fake.groups.lock().unwrap().clear();
+    tokio::time::sleep(memory * 4 / 5).await;
+    let mut last = taken_away;
+    for i in 0.. {
+        let url = format!("https://r{i}.example.net");
+        let created = api.post("wa", "/registries", owned(&format!("r{i}"), "a", &url)).await;
+        if created.status == 403 {
+            break;
+        }
+        created.is(201);
+        last = Instant::now();
+        tokio::time::sleep(memory / 50).await;
+    }
+    let counted = last - taken_away;
+    assert!(counted < memory * 5 / 4, "{counted:?}");
+    // Likewise a role: it is not remembered for longer than the token's own answer.
+    fake.groups.lock().unwrap().insert("wa".into(), vec!["leads".into()]);
+    tokio::time::sleep(memory).await;
+    api.get("wa", "/workspaces?limit=1").await.is(200);
+    tokio::time::sleep(memory * 4 / 5).await;
+    api.get("wa", "/workspaces/a").await.is(200);
+    fake.rules.lock().unwrap().insert("leads".into(), vec![(ALL, "workspaces", &["b"])]);
+    tokio::time::sleep(memory / 2).await;
+    api.get("wa", "/workspaces/a").await.is(404);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_long_is_not_allowed_by_what_was_true_when_it_began() {
+    let (fake, api) = populated(MEMORY).await;
+    by_group(&fake);
+    let taken_away = fake.clone();
+    let json = owned("late", "a", "https://late.example.net").to_string();
+    let body = stream::once(async move {
+        taken_away.groups.lock().unwrap().clear();
+        tokio::time::sleep(2 * MEMORY).await;
+        Ok::<_, Infallible>(json)
+    });
+    let request = Request::post("/api/v1/registries")
+        .header("authorization", "Bearer token-wa")
+        .header("content-type", "application/json")
+        .body(Body::from_stream(body))
+        .unwrap();
+    api.send(request).await.is(403);
+    // The token itself.
+    let taken_away = fake.clone();
+    let json = owned("late", "b", "https://late.example.net").to_string();
+    let body = stream::once(async move {
+        taken_away.rules.lock().unwrap().remove("wb");
+        tokio::time::sleep(2 * MEMORY).await;
+        Ok::<_, Infallible>(json)
+    });
+    let request = Request::post("/api/v1/registries")
+        .header("authorization", "Bearer token-wb")
+        .header("content-type", "application/json")
+        .body(Body::from_stream(body))
+        .unwrap();
+    api.send(request).await.is(403);
 }

@@ -1,26 +1,33 @@
 //! Callers that the cluster knows: whose a bearer token is, and what its roles let them do.
 //!
-//! The API server is asked through one seam, [`Reviews`], and its answers are remembered for a few seconds. A token is
-//! never kept, only its digest; a question that was not answered is never remembered.
+//! The API server is asked through one seam, [`Reviews`], and its answers are remembered for a few seconds: a token with
+//! everything that its holder was told they may do, and all of it forgotten at once. So what is taken away, be it the
+//! token, a group or a role, counts no longer than that, in whatever order the questions came. A token is kept no longer
+//! than its request, only its digest is; a question that was not answered is never remembered.
 
 mod api_server;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
+use moka::Expiry;
 use moka::future::Cache;
+use secrecy::{ExposeSecret, SecretString};
 
 pub use api_server::ApiServer;
 
 use super::auth::Permission;
 
-/// How long an answer is remembered: as long as somebody may go on whose token or role was taken away.
-const MEMORY: Duration = Duration::from_secs(10);
+/// How long answers are remembered, from when the first of them was asked for. With what a request itself takes, somebody
+/// whose token or role was taken away goes on for 10 seconds at the most.
+const MEMORY: Duration = Duration::from_secs(9);
 /// Tokens and answers that are remembered.
-const USERS_MAX: u64 = 10_000;
+const SESSIONS_MAX: u64 = 10_000;
 const ANSWERS_MAX: u64 = 50_000;
 
 /// Characters that the name of a record or a workspace may have.
@@ -56,15 +63,53 @@ type Digest = [u8; 32];
 /// The cluster's users and roles.
 pub struct Cluster {
     reviews: Box<dyn Reviews>,
-    users: Cache<Digest, Option<Arc<User>>>,
-    answers: Cache<(Digest, Permission), bool>,
+    memory: Duration,
+    sessions: Cache<Digest, Session>,
+    answers: Cache<(u64, Permission), Answer>,
+    /// Numbers sessions, so that an answer of one is never taken for another's.
+    numbers: AtomicU64,
 }
 
-/// A user with the token that proved it.
+/// What is known of a token, and until when.
 #[derive(Debug, Clone)]
+struct Session {
+    number: u64,
+    user: Option<Arc<User>>,
+    until: Instant,
+}
+
+/// Whether something may be done, in a session.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    allowed: bool,
+    until: Instant,
+}
+
+/// Nothing outlives its session, whenever it was asked.
+struct WithTheSession;
+
+impl Expiry<Digest, Session> for WithTheSession {
+    fn expire_after_create(&self, _: &Digest, session: &Session, _: Instant) -> Option<Duration> {
+        Some(session.until.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl Expiry<(u64, Permission), Answer> for WithTheSession {
+    fn expire_after_create(&self, _: &(u64, Permission), answer: &Answer, _: Instant) -> Option<Duration> {
+        Some(answer.until.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// A user, and the token that proves it for as long as their request takes.
 pub(super) struct Identity {
-    pub user: Arc<User>,
-    token: Digest,
+    pub name: String,
+    token: SecretString,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Cluster {
@@ -73,34 +118,68 @@ impl Cluster {
         Self::remembering(MEMORY, reviews)
     }
 
-    /// Remembers answers for another time than the usual 10 seconds.
-    pub fn remembering(time: Duration, reviews: impl Reviews) -> Self {
+    /// Remembers answers for another time than the usual one.
+    pub fn remembering(memory: Duration, reviews: impl Reviews) -> Self {
         Self {
             reviews: Box::new(reviews),
-            users: Cache::builder().max_capacity(USERS_MAX).time_to_live(time).build(),
-            answers: Cache::builder().max_capacity(ANSWERS_MAX).time_to_live(time).build(),
+            memory,
+            sessions: Cache::builder().max_capacity(SESSIONS_MAX).expire_after(WithTheSession).build(),
+            answers: Cache::builder().max_capacity(ANSWERS_MAX).expire_after(WithTheSession).build(),
+            numbers: AtomicU64::new(0),
         }
     }
 
     /// Whose token it is.
     pub(super) async fn identify(&self, token: &str) -> Result<Option<Identity>, Unanswered> {
-        let mut key = Digest::default();
-        key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        // One question at a time for a token, however many ask; errors are not kept.
-        let ask = async { Ok(self.reviews.user(token).await?.map(Arc::new)) };
-        let user = self.users.try_get_with(key, ask).await.map_err(shared)?;
-        Ok(user.map(|user| Identity { user, token: key }))
+        let user = self.session(token).await?.user;
+        Ok(user.map(|user| Identity { name: user.name.clone(), token: token.into() }))
     }
 
     /// Whether the user may. Remembered for the token, whose rights may be fewer than the user's.
+    ///
+    /// A long request outlives its session: then the token is asked about again, and nothing is allowed by what was
+    /// true when the request began.
     pub(super) async fn allows(&self, who: &Identity, permission: Permission) -> Result<bool, Unanswered> {
+        for _ in 0..2 {
+            let session = self.session(who.token.expose_secret()).await?;
+            let Some(user) = &session.user else { return Ok(false) };
+            let allowed = self.asked(&session, user, permission.clone()).await?;
+            if !allowed || Instant::now() < session.until {
+                return Ok(allowed);
+            }
+        }
+        Err(Unanswered("the API server's answers take as long as they hold".to_owned()))
+    }
+
+    async fn asked(
+        &self,
+        session: &Session,
+        user: &User,
+        permission: Permission,
+    ) -> Result<bool, Unanswered> {
         // Nothing has such a name, and names come from callers: they would fill the memory.
         if permission.name.as_ref().is_some_and(|name| name.len() > NAME_MAX) {
-            return self.reviews.allows(&who.user, &permission).await;
+            return self.reviews.allows(user, &permission).await;
         }
-        let key = (who.token, permission);
-        let ask = self.reviews.allows(&who.user, &key.1);
-        self.answers.try_get_with(key.clone(), ask).await.map_err(shared)
+        let key = (session.number, permission);
+        let ask = async {
+            let allowed = self.reviews.allows(user, &key.1).await?;
+            Ok(Answer { allowed, until: session.until })
+        };
+        Ok(self.answers.try_get_with(key.clone(), ask).await.map_err(shared)?.allowed)
+    }
+
+    /// What is known of a token. One question at a time for each, however many ask; errors are not kept.
+    async fn session(&self, token: &str) -> Result<Session, Unanswered> {
+        let mut key = Digest::default();
+        key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        let ask = async {
+            // Before it is asked: what the answer says may have ended while it was on its way.
+            let until = Instant::now() + self.memory;
+            let user = self.reviews.user(token).await?.map(Arc::new);
+            Ok(Session { number: self.numbers.fetch_add(1, Ordering::Relaxed), user, until })
+        };
+        self.sessions.try_get_with(key, ask).await.map_err(shared)
     }
 }
 
