@@ -1,6 +1,6 @@
 //! What a namespace may pull, as lists for people; decisions themselves look up one image at a time.
 
-use super::record::{Mode, Name, PathPrefix, Visibility};
+use super::record::{Mode, Name, Visibility};
 use super::snapshot::{Access, Scope};
 
 /// A space that is bound to the namespace's workspace.
@@ -60,18 +60,17 @@ impl Scope<'_> {
     /// Registries that the namespace's workspace integrated, and what each claims.
     pub fn own_registries(&self) -> Vec<OwnRegistry> {
         let Some(workspace) = self.workspace else { return Vec::new() };
-        let mut own: Vec<OwnRegistry> = Vec::new();
-        for claim in &self.snapshot.workspaces[workspace as usize].claims {
-            let name = &self.snapshot.registries[claim.registry as usize].name;
-            let images = match PathPrefix::parse(&claim.path) {
-                Some(path) => format!("{}/{}/", claim.host.as_str(), path.as_str()),
-                None => format!("{}/", claim.host.as_str()),
-            };
-            match own.iter_mut().find(|r| r.name == *name) {
-                Some(registry) => registry.images.push(images),
-                None => own.push(OwnRegistry { name: name.clone(), images: vec![images] }),
-            }
-        }
-        own
+        let registries = &self.snapshot.workspaces[workspace as usize].registries;
+        registries
+            .iter()
+            .map(|own| OwnRegistry {
+                name: self.snapshot.registries[own.id as usize].name.clone(),
+                images: own.prefixes().map(|(host, path)| prefix(host, path)).collect(),
+            })
+            .collect()
     }
+}
+
+fn prefix(host: &str, path: &str) -> String {
+    if path.is_empty() { format!("{host}/") } else { format!("{host}/{path}/") }
 }

@@ -137,8 +137,8 @@ impl<'s> Scope<'s> {
     /// The registry whose rules hold for an image here, where it is integrated.
     pub fn registry_of(&self, image: &ImageRef<'_>) -> Option<&'s super::record::Name> {
         let host = self.snapshot.hosts.get(&canonical_host(image.domain))?;
-        let own =
-            || host.claims(&image.path).find(|c| c.workspace.is_some() && c.workspace == self.workspace);
+        let mut claims = self.snapshot.hosts.claims(host, &image.path);
+        let mut own = || claims.find(|c| c.workspace.is_some() && c.workspace == self.workspace);
         let id = host.platform.or_else(|| own().map(|claim| claim.registry))?;
         Some(&self.snapshot.registries[id as usize].name)
     }
@@ -227,7 +227,7 @@ fn by_claims<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, host: &HostEntry) -> D
     let mut claimed = false;
     let mut misspelt = None;
     let mut own = None;
-    for claim in host.claims(&image.path) {
+    for claim in scope.snapshot.hosts.claims(host, &image.path) {
         claimed = true;
         if claim.workspace.is_none() || claim.workspace != scope.workspace {
             continue;

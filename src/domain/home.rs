@@ -41,9 +41,10 @@ impl Snapshot {
             });
             return Home::Platform { registry: registry(id), space };
         }
-        let mut claims: Vec<_> =
-            host.claims(&image.path).map(|c| (c.workspace.map(workspace), registry(c.registry))).collect();
+        let claims = self.hosts.claims(host, &image.path);
+        let mut claims: Vec<_> = claims.map(|c| (c.workspace.map(workspace), registry(c.registry))).collect();
         claims.sort_unstable();
+        claims.dedup();
         if claims.is_empty() { Home::Unmanaged } else { Home::Workspaces(claims) }
     }
 }

@@ -1,23 +1,32 @@
-//! What is known of each image host: the platform registry that holds it, or what workspaces claim of it.
+//! What is known of each image host: the platform registry that holds it, or which workspaces' registries claim it.
+//!
+//! A registry counts once a host and once a path, never once for each pair of them: its record's size bounds what it
+//! takes here.
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::record::{Host, Name};
+use super::record::{Host, Name, PathPrefix};
 use super::snapshot::{RegistryId, WorkspaceId};
 
-/// Hosts by their canonical form.
+/// Hosts by their canonical form, and what registries of workspaces claim of them.
 #[derive(Debug, Default)]
-pub(super) struct Hosts(HashMap<Name, HostEntry>);
+pub(super) struct Hosts {
+    hosts: HashMap<Name, HostEntry>,
+    /// Registries that claim a path of their hosts, by the path; ascending.
+    paths: HashMap<Name, SmallVec<[RegistryId; 2]>>,
+    /// Segments of the longest claimed path; bounds the look-ups for one image.
+    depth: usize,
+}
 
 /// What is known of one image host.
 #[derive(Debug, Default)]
 pub(super) struct HostEntry {
     pub platform: Option<RegistryId>,
-    /// By claimed path; the empty one is the whole host.
-    claims: HashMap<Name, SmallVec<[Claim; 1]>>,
-    /// Segments of the longest claimed path; bounds the look-ups for one image.
-    depth: usize,
+    /// Of the whole host.
+    whole: SmallVec<[Claim; 1]>,
+    /// Of some paths, which [`Hosts`] has; by registry, ascending.
+    partial: SmallVec<[Claim; 1]>,
 }
 
 /// A workspace's claim, seen from the host.
@@ -30,38 +39,102 @@ pub(super) struct Claim {
 
 impl Hosts {
     pub fn get(&self, canonical: &str) -> Option<&HostEntry> {
-        self.0.get(canonical)
+        self.hosts.get(canonical)
     }
 
     /// Gives hosts to a platform registry and returns those it holds: one that another holds already stays there.
     pub fn integrate(&mut self, id: RegistryId, hosts: &[Host]) -> SmallVec<[Host; 1]> {
         let mut held = SmallVec::new();
         for host in hosts {
-            if *self.0.entry(host.canonical()).or_default().platform.get_or_insert(id) == id {
+            if *self.hosts.entry(host.canonical()).or_default().platform.get_or_insert(id) == id {
                 held.push(host.clone());
             }
         }
         held
     }
 
-    /// Notes a claim; `false` where the platform holds the host. Call after every [`Self::integrate`].
-    pub fn claim(&mut self, host: &Host, path: &str, claim: Claim) -> bool {
-        let entry = self.0.entry(host.canonical()).or_default();
-        if entry.platform.is_some() {
-            return false;
+    /// Notes what a registry claims and returns the hosts where it does: those that the platform holds are not among
+    /// them. No `paths`: the whole hosts. Call once a registry, in the order of their ids and after every
+    /// [`Self::integrate`].
+    pub fn claim(&mut self, claim: Claim, hosts: &[Host], paths: &[PathPrefix]) -> SmallVec<[Host; 1]> {
+        let mut held = SmallVec::new();
+        for host in hosts {
+            let entry = self.hosts.entry(host.canonical()).or_default();
+            if entry.platform.is_some() {
+                continue;
+            }
+            held.push(host.clone());
+            let claims = if paths.is_empty() { &mut entry.whole } else { &mut entry.partial };
+            // Two spellings of one host are one claim.
+            if claims.last().is_none_or(|last| last.registry != claim.registry) {
+                claims.push(claim);
+            }
         }
-        let depth = if path.is_empty() { 0 } else { path.split('/').count() };
-        entry.depth = entry.depth.max(depth);
-        entry.claims.entry(path.into()).or_default().push(claim);
-        true
+        if held.is_empty() {
+            return held;
+        }
+        for path in paths {
+            self.depth = self.depth.max(path.depth());
+            let registries = self.paths.entry(path.as_str().into()).or_default();
+            if registries.last() != Some(&claim.registry) {
+                registries.push(claim.registry);
+            }
+        }
+        held
+    }
+
+    /// The claims on a host that cover a repository path: those on the whole of it, and on every leading run of
+    /// segments that something follows. A registry that claims several of them is among them more than once.
+    pub fn claims<'a>(&'a self, host: &'a HostEntry, path: &'a str) -> impl Iterator<Item = &'a Claim> {
+        let depth = if host.partial.is_empty() { 0 } else { self.depth };
+        let ends = path.match_indices('/').map(|(at, _)| at).take(depth);
+        let claiming = ends.filter_map(|end| self.paths.get(&path[..end])).flatten();
+        let partial = claiming.filter_map(|id| {
+            let at = host.partial.binary_search_by_key(id, |claim| claim.registry).ok()?;
+            host.partial.get(at)
+        });
+        host.whole.iter().chain(partial)
     }
 }
 
-impl HostEntry {
-    /// The claims that cover a repository path: those on the whole host and on every leading run of segments
-    /// that something follows.
-    pub fn claims<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Claim> {
-        let ends = path.match_indices('/').map(|(at, _)| at).take(self.depth);
-        std::iter::once(0).chain(ends).filter_map(|end| self.claims.get(&path[..end])).flatten()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(range: std::ops::Range<usize>) -> Vec<Host> {
+        range.map(|n| Host::parse(&format!("h{n}.example.com")).unwrap()).collect()
+    }
+
+    fn paths(range: std::ops::Range<usize>) -> Vec<PathPrefix> {
+        range.map(|n| PathPrefix::parse(&format!("p{n}")).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_registry_counts_once_a_host_and_once_a_path() {
+        let mut all = Hosts::default();
+        let claim = Claim { workspace: Some(0), registry: 7 };
+        assert_eq!(all.claim(claim, &hosts(0..1000), &paths(0..1000)).len(), 1000);
+        let noted: usize = all.hosts.values().map(|host| host.whole.len() + host.partial.len()).sum();
+        assert_eq!((noted, all.paths.values().map(SmallVec::len).sum::<usize>()), (1000, 1000));
+        let host = all.get("h999.example.com").unwrap();
+        assert_eq!(all.claims(host, "p999/app").count(), 1, "and each pair of them is claimed all the same");
+        assert_eq!(all.claims(host, "other/app").count(), 0);
+    }
+
+    #[test]
+    fn a_path_that_another_host_is_claimed_with_claims_nothing_here() {
+        let mut all = Hosts::default();
+        all.claim(Claim { workspace: Some(0), registry: 0 }, &hosts(0..2), &paths(0..2));
+        all.claim(Claim { workspace: Some(1), registry: 1 }, &hosts(1..3), &paths(1..3));
+        all.claim(Claim { workspace: Some(2), registry: 2 }, &hosts(2..3), &[]);
+        let claimants = |host: &str, path: &str| {
+            let host = all.get(host).unwrap();
+            all.claims(host, path).map(|claim| claim.registry).collect::<Vec<_>>()
+        };
+        assert_eq!(claimants("h0.example.com", "p1/app"), [0]);
+        assert_eq!(claimants("h0.example.com", "p2/app").len(), 0);
+        assert_eq!(claimants("h1.example.com", "p1/app"), [0, 1]);
+        assert_eq!(claimants("h2.example.com", "p2/app"), [2, 1]);
+        assert_eq!(claimants("h2.example.com", "p0/app"), [2]);
     }
 }

@@ -97,18 +97,21 @@ impl<'s> Scope<'s> {
                 entries.insert(key(host.as_str(), path), credential.clone());
             }
         }
-        for claim in &workspace.claims {
-            let registry = &snapshot.registries[claim.registry as usize];
-            if registry.has_credential {
-                let credential = || match registry.pull_credentials {
-                    PullCredentials::Integration => integration(registry),
-                    PullCredentials::Robot => CredentialId::Robot(RobotId {
-                        registry: registry.name.clone(),
-                        workspace: workspace.name.clone(),
-                        space: None,
-                    }),
-                };
-                entries.entry(key(claim.host.as_str(), &claim.path)).or_insert_with(credential);
+        for own in &workspace.registries {
+            let registry = &snapshot.registries[own.id as usize];
+            if !registry.has_credential {
+                continue;
+            }
+            let credential = match registry.pull_credentials {
+                PullCredentials::Integration => integration(registry),
+                PullCredentials::Robot => CredentialId::Robot(RobotId {
+                    registry: registry.name.clone(),
+                    workspace: workspace.name.clone(),
+                    space: None,
+                }),
+            };
+            for (host, path) in own.prefixes() {
+                entries.entry(key(host, path)).or_insert_with(|| credential.clone());
             }
         }
         entries

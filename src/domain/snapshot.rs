@@ -89,18 +89,20 @@ pub(super) struct WorkspaceEntry {
     pub name: Name,
     /// Private spaces that are bound to it, by registry and path.
     pub spaces: Vec<(RegistryId, Name)>,
-    /// What its own registries claim.
-    pub claims: Vec<OwnClaim>,
+    /// Its own registries.
+    pub registries: Vec<OwnRegistry>,
     pub entitled: bool,
     pub injection: Injection,
 }
 
-/// A workspace's claim, seen from the workspace; `path` empty: the whole host.
+/// What a workspace's registry claims, seen from the workspace: every path of every host.
 #[derive(Debug)]
-pub(super) struct OwnClaim {
-    pub registry: RegistryId,
-    pub host: Host,
-    pub path: Name,
+pub(super) struct OwnRegistry {
+    pub id: RegistryId,
+    /// Those that the platform does not hold; never empty.
+    pub hosts: SmallVec<[Host; 1]>,
+    /// Empty: the whole hosts.
+    pub paths: Vec<PathPrefix>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -213,9 +215,7 @@ impl Snapshot {
                 }
                 Entry::Invalid(invalid) => {
                     let hosts = if invalid.workspace.is_some() {
-                        for host in &invalid.hosts {
-                            self.hosts.claim(host, "", Claim { workspace: None, registry: id });
-                        }
+                        self.hosts.claim(Claim { workspace: None, registry: id }, &invalid.hosts, &[]);
                         SmallVec::new()
                     } else {
                         self.hosts.integrate(id, &invalid.hosts)
@@ -234,19 +234,13 @@ impl Snapshot {
     }
 
     fn claim(&mut self, id: RegistryId, registry: &Registry, workspace: Option<WorkspaceId>) {
-        let whole = [""];
-        let paths: Vec<&str> = match registry.paths.as_slice() {
-            [] => whole.to_vec(),
-            paths => paths.iter().map(PathPrefix::as_str).collect(),
-        };
-        for host in &registry.hosts {
-            for path in &paths {
-                let held = self.hosts.claim(host, path, Claim { workspace, registry: id });
-                if let (true, Some(w)) = (held, workspace) {
-                    let claim = OwnClaim { registry: id, host: host.clone(), path: (*path).into() };
-                    self.workspaces[w as usize].claims.push(claim);
-                }
-            }
+        let claim = Claim { workspace, registry: id };
+        let hosts = self.hosts.claim(claim, &registry.hosts, &registry.paths);
+        if let Some(w) = workspace
+            && !hosts.is_empty()
+        {
+            let own = OwnRegistry { id, hosts, paths: registry.paths.clone() };
+            self.workspaces[w as usize].registries.push(own);
         }
     }
 
@@ -296,7 +290,7 @@ impl Snapshot {
         let registries = &self.registries;
         for workspace in &mut self.workspaces {
             workspace.entitled |=
-                workspace.claims.iter().any(|c| registries[c.registry as usize].has_credential);
+                workspace.registries.iter().any(|own| registries[own.id as usize].has_credential);
             workspace.spaces.shrink_to_fit();
         }
     }
@@ -322,6 +316,17 @@ impl Snapshot {
             entries.push((name.clone(), NamespaceEntry { workspace, policy, exempt }));
         }
         self.namespaces = entries.into_iter().collect();
+    }
+}
+
+impl OwnRegistry {
+    /// What images of it start with: a host, and a path of it; an empty path is the whole host.
+    pub fn prefixes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let whole = self.paths.is_empty().then_some("");
+        self.hosts.iter().flat_map(move |host| {
+            let paths = self.paths.iter().map(PathPrefix::as_str).chain(whole);
+            paths.map(|path| (host.as_str(), path))
+        })
     }
 }
 
