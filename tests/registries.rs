@@ -7,6 +7,7 @@ mod hostile;
 mod outcomes;
 mod plan;
 mod platform;
+mod refusals;
 mod robots;
 mod served;
 mod time;

@@ -18,6 +18,7 @@ use super::writer::ATTEMPTS;
 use crate::domain::image::ImageRef;
 use crate::domain::record::{Entry, Kind, Record, Registry};
 use crate::registry::clients::Unconnected;
+use crate::registry::fault::Fault;
 use crate::registry::metadata::Question;
 use crate::store::manifest::{ConditionStatus, RegistryStatus};
 use crate::store::{CredentialChange, Document, Precondition, StoreError};
@@ -46,6 +47,10 @@ pub(super) struct ResolveRequest {
 pub(super) struct Resolved {
     /// Whether there is such an image.
     exists: bool,
+    /// What is missing beside the image itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "the registry has no project team-a")]
+    message: Option<String>,
     /// Absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
@@ -111,8 +116,10 @@ pub(super) async fn resolve(mut call: Call) -> Answer {
         Unconnected::Store(error) => ApiError::Unavailable(error.to_string()),
     })?;
     let bare = image.split('@').next().unwrap_or_default();
+    let project = || question.repository.split('/').next().unwrap_or_default().to_owned();
     Ok(Json(Resolved {
         exists: named.digest.is_some(),
+        message: named.no_project.then(|| Fault::NoProject(project()).to_string()),
         pinned: named.digest.as_ref().map(|digest| format!("{bare}@{digest}")),
         digest: named.digest,
         age: named.asked.elapsed().as_secs(),

@@ -1,11 +1,17 @@
-//! What can go wrong with a registry, in words for the person who integrated it. No text of the registry's own is
-//! repeated: it may hold anything.
+//! What can go wrong with a registry, in words for the person who integrated it. Of the registry's own text only the reason
+//! of a refusal is repeated, short and printable: it may hold anything.
 
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::address::Unreachable;
+use crate::domain::unseen::visible;
+
+/// Characters of a registry's own words that are repeated.
+const REASON_MAX: usize = 256;
 
 /// Why a registry did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,8 +80,24 @@ pub enum Fault {
     Conflict,
     #[error("the registry refuses the request (HTTP status {0})")]
     Rejected(u16),
+    /// With its own reason, of [`reason_of`].
+    #[error("the registry refuses the request (HTTP status {0}): {1}")]
+    Declined(u16, String),
+    #[error("the registry has no project {0}")]
+    NoProject(String),
     #[error("{0}")]
     Settings(String),
+}
+
+/// The reason that a refusal gives, as distribution and Harbor word errors: `{"errors":[{"message":…}]}`.
+pub(super) fn reason_of(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let reason = body["errors"][0]["message"].as_str()?;
+    let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown = visible(&line).to_string();
+    let end = shown.char_indices().nth(REASON_MAX);
+    let text = end.map_or_else(|| shown.clone(), |(end, _)| format!("{}…", &shown[..end]));
+    (!text.is_empty()).then_some(text)
 }
 
 impl Fault {
@@ -104,7 +126,8 @@ impl Fault {
             Self::TooMany(..) => "TooMany",
             Self::NotFound => "NotFound",
             Self::Conflict => "Conflict",
-            Self::Rejected(_) => "Rejected",
+            Self::Rejected(_) | Self::Declined(..) => "Rejected",
+            Self::NoProject(_) => "NoProject",
             Self::Settings(_) => "Settings",
         }
     }
@@ -119,6 +142,14 @@ impl Fault {
                 | Self::Interrupted
                 | Self::RateLimited { .. }
                 | Self::Failing(_)
+        )
+    }
+
+    /// Whether it is the answer to what was asked, so that to ask the same again soon is of no use.
+    pub fn refuses(&self) -> bool {
+        matches!(
+            self,
+            Self::NotPermitted(_) | Self::NotFound | Self::Conflict | Self::Rejected(_) | Self::Declined(..)
         )
     }
 

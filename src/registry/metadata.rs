@@ -10,6 +10,7 @@ use moka::Expiry;
 use moka::future::Cache;
 
 use super::clients::{Clients, Unconnected};
+use super::fault::Fault;
 use crate::domain::record::{Name, Registry};
 
 /// Answers that are remembered.
@@ -37,6 +38,8 @@ pub struct Question {
 pub struct Named {
     /// `None`: there is no such image.
     pub digest: Option<String>,
+    /// The registry has not even the project that the image would lie in.
+    pub no_project: bool,
     /// When the registry was asked.
     pub asked: Instant,
 }
@@ -73,8 +76,11 @@ impl Metadata {
         let Question { registry: name, host, repository, reference, url: _ } = question.clone();
         let ask = async {
             let client = self.clients.of(&name, registry).await?;
-            let digest = client.resolve(&host, &repository, &reference).await?;
-            Ok::<_, Unconnected>(Named { digest, asked: Instant::now() })
+            let (digest, no_project) = match client.resolve(&host, &repository, &reference).await {
+                Err(Fault::NoProject(_)) => (None, true),
+                answer => (answer?, false),
+            };
+            Ok::<_, Unconnected>(Named { digest, no_project, asked: Instant::now() })
         };
         self.answers.try_get_with(question, ask).await
     }
@@ -104,7 +110,7 @@ mod tests {
                 repository: "team/app".to_owned(),
                 reference: number.to_string(),
             };
-            answers.insert(question, Named { digest: None, asked: Instant::now() }).await;
+            answers.insert(question, Named { digest: None, no_project: false, asked: Instant::now() }).await;
         }
         answers.run_pending_tasks().await;
         assert!((1..=ENTRIES).contains(&answers.entry_count()), "{}", answers.entry_count());

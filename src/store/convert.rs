@@ -19,6 +19,7 @@ use super::manifest::{
 use crate::domain::record::{
     AllowedPrefix, Entry, Host, Invalid, Kind, Name, Owner, PathPrefix, Problem, PullCredentials, PullPolicy,
     Record, Registry, RegistryType, Selector, Space, Tls, UnixSeconds, Unmanaged, Visibility, Workspace,
+    is_project_name,
 };
 
 /// The domain value of a document, invalid ones included.
@@ -143,9 +144,12 @@ fn registry(
 fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
     let mut faults = Faults::default();
     faults.check("spec.registry", &spec.registry, dns_name);
-    faults.check("spec.path", &spec.path, |p| match PathPrefix::parse(p) {
-        Some(path) if path.depth() == 1 && path.as_str() == p => Ok(()),
-        _ => Err("a space is one lower-case path segment, as team-a".to_owned()),
+    faults.check("spec.path", &spec.path, |path| {
+        is_project_name(path).then_some(()).ok_or_else(|| {
+            "a space is one lower-case path segment that a Harbor takes as the name of a project, as team-a: at most 255 \
+             letters and digits, joined inside by one '.', '_' or '-' at a time (^[a-z0-9]+(?:[._-][a-z0-9]+)*$)"
+                .to_owned()
+        })
     });
     faults.each::<(), Vec<()>>("spec.workspaces", &spec.workspaces, dns_name);
     faults.none_or(Space {

@@ -1,5 +1,6 @@
 //! Names that pullgate gives.
 
+use crate::domain::record::is_project_name;
 use crate::hex::short_digest;
 
 /// Characters that a label of a DNS name may have (RFC 1123).
@@ -13,12 +14,15 @@ const HASH: usize = 8;
 /// wrong with the two is for the record's validation to say.
 pub fn space(registry: &str, path: &str) -> String {
     let plain = format!("{registry}.{path}");
-    if path.len() <= LABEL_MAX && plain.len() <= NAME_MAX && path.bytes().all(is_inner) {
+    let fits = path.len() <= LABEL_MAX && plain.len() <= NAME_MAX;
+    let valid = is_project_name(path);
+    if fits && valid && path.bytes().all(is_inner) {
         return plain;
     }
-    // Paths may hold '_' and runs of it, and be longer than a label.
+    // Paths may hold '_', and be longer than a label.
     let hash = short_hash(&plain);
-    let slug: String = path.bytes().map(|b| if is_inner(b) { char::from(b) } else { '-' }).collect();
+    let kept = |b: u8| is_inner(b) && (valid || b != b'.');
+    let slug: String = path.bytes().map(|b| if kept(b) { char::from(b) } else { '-' }).collect();
     let slug = slug.get(..slug.len().min(LABEL_MAX - HASH - 1)).unwrap_or_default();
     let label = format!("{slug}-{hash}");
     let label = label.trim_start_matches('-');

@@ -20,6 +20,8 @@ pub enum Fault {
     Latency(Duration),
     /// This status with an empty body, and nothing is done.
     Status(u16),
+    /// This status with an error of this wording, as registries word errors, and nothing is done.
+    Refusal(u16, String),
     /// The page of a proxy whose upstream is down.
     BadGateway,
     /// 429 with `Retry-After` in seconds.
@@ -124,6 +126,10 @@ impl Fault {
         Outcome::Answer(match self {
             Self::Latency(_) => answer.await,
             Self::Status(status) => plain(*status, "text/plain", String::new()),
+            Self::Refusal(status, message) => {
+                let body = json!({"errors": [{"code": "BAD_REQUEST", "message": message}]});
+                plain(*status, "application/json", body.to_string())
+            }
             Self::BadGateway => {
                 let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
                     <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";

@@ -120,7 +120,11 @@ async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
     let named = resolve(&format!("{app}:1")).await;
     assert_eq!(named["exists"], true);
     assert_eq!(named["pinned"], format!("{app}:1@{}", named["digest"].as_str().unwrap()));
-    assert_eq!(resolve(&format!("{app}:none")).await["exists"], false);
+    let none = resolve(&format!("{app}:none")).await;
+    assert_eq!((&none["exists"], none.get("message")), (&json!(false), None));
+    let nowhere = resolve(&format!("{}/nowhere/app:1", harbor.host())).await;
+    assert_eq!(nowhere["exists"], false, "{nowhere}");
+    assert_eq!(nowhere["message"], "the registry has no project nowhere");
     let asked = |harbor: &Harbor| {
         harbor.journal.requests().iter().filter(|seen| seen.path.contains("/manifests/")).count()
     };

@@ -7,6 +7,8 @@
 mod desired;
 mod keeper;
 mod plan;
+mod progress;
+mod refusals;
 mod report;
 mod robots;
 mod spaces;

@@ -1,14 +1,17 @@
 //! Carries a plan out: records what a registry has, and tells the registry what an administrator wants of it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::plan::{Observation, Plan, is_wanted};
+use super::progress::Counter;
+use super::refusals::{Refusals, Wish};
 use crate::domain::record::{Entry, Kind, Name, Record, Space, Visibility};
 use crate::registry::Found;
 use crate::registry::fault::Fault;
@@ -33,8 +36,10 @@ pub(super) struct Spaces<'s> {
     pub registry: &'s Name,
     pub store: &'s dyn RecordStore,
     pub harbor: Option<&'s Harbor>,
-    /// How many spaces were recorded.
-    pub done: &'s AtomicUsize,
+    pub counter: &'s Counter,
+    pub refusals: &'s Mutex<Refusals>,
+    /// How long the registry is not asked again for what it refused once.
+    pub interval: Duration,
 }
 
 /// What became of a plan.
@@ -52,26 +57,51 @@ pub(super) struct Outcome {
 impl Spaces<'_> {
     pub async fn carry_out(&self, plan: Plan) -> Outcome {
         let mut outcome = Outcome::default();
+        self.counter.to_record(plan.create.len() + plan.observe.len());
         self.create(plan.create, &mut outcome).await;
         self.observe(plan.observe, &mut outcome).await;
         for (name, path) in some_of(plan.missing) {
             outcome.failed += usize::from(self.ask_for(&name, &path).await.is_err());
         }
         let Some(harbor) = self.harbor else { return outcome };
-        for (name, path, visibility) in plan.push {
-            tracing::info!(registry = %self.registry, space = %path, ?visibility, "setting a project's visibility as recorded");
-            let told = harbor.set_visibility(&path, visibility).await;
-            outcome.changed |= told.is_ok();
-            let now = told.is_ok().then_some(visibility);
-            self.say(&name, told, now, &mut outcome).await;
-        }
-        for (name, path, visibility) in plan.make {
-            tracing::info!(registry = %self.registry, space = %path, "making a project that was recorded");
-            let made = harbor.create(&path, visibility).await;
-            outcome.changed |= made.is_ok();
-            self.say(&name, made, None, &mut outcome).await;
+        let make = |(name, path, visibility)| (name, Wish { path, visibility, make: true });
+        let push = |(name, path, visibility)| (name, Wish { path, visibility, make: false });
+        let wishes: BTreeMap<Name, Wish> =
+            plan.make.into_iter().map(make).chain(plan.push.into_iter().map(push)).collect();
+        self.refusals().retain(|name| wishes.contains_key(name));
+        for (name, wish) in wishes {
+            if self.refusals().is_due(&name, &wish, Instant::now()) {
+                self.fulfil(harbor, &name, wish, &mut outcome).await;
+            }
         }
         outcome
+    }
+
+    /// Asks the registry for what is wanted of a space, and says what came of it.
+    async fn fulfil(&self, harbor: &Harbor, name: &Name, wish: Wish, outcome: &mut Outcome) {
+        let Wish { path, visibility, make } = &wish;
+        let told = if *make {
+            tracing::info!(registry = %self.registry, space = %path, "making a project that was recorded");
+            harbor.create(path, *visibility).await
+        } else {
+            tracing::info!(registry = %self.registry, space = %path, ?visibility, "setting a project's visibility as recorded");
+            harbor.set_visibility(path, *visibility).await
+        };
+        outcome.changed |= told.is_ok();
+        let now = (told.is_ok() && !make).then_some(*visibility);
+        self.say(name, path, &told, now, outcome).await;
+        if let Err(fault) = told
+            && fault.refuses()
+        {
+            let space = path.clone();
+            if self.refusals().refused(name, wish, self.interval, Instant::now()) {
+                tracing::warn!(registry = %self.registry, %space, %fault, "the registry refuses what is recorded of a project");
+            }
+        }
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records spaces that nobody recorded.
@@ -90,7 +120,7 @@ impl Spaces<'_> {
                     }
                 }
             }
-            self.done.fetch_add(chunk.len(), Ordering::Relaxed);
+            self.counter.recorded(chunk.len());
             sleep(BREATH).await;
         }
     }
@@ -112,7 +142,7 @@ impl Spaces<'_> {
                     tracing::debug!(registry = %self.registry, %error, "a space's status cannot be written");
                 }
             }
-            self.done.fetch_add(chunk.len(), Ordering::Relaxed);
+            self.counter.recorded(chunk.len());
             sleep(BREATH).await;
         }
     }
@@ -172,7 +202,8 @@ impl Spaces<'_> {
     async fn say(
         &self,
         name: &Name,
-        told: Result<(), Fault>,
+        path: &Name,
+        told: &Result<(), Fault>,
         now: Option<Visibility>,
         outcome: &mut Outcome,
     ) {
@@ -181,9 +212,9 @@ impl Spaces<'_> {
             Err(fault) => {
                 let message = match fault {
                     Fault::Conflict => {
-                        "the registry has a project of this name that the account does not see".to_owned()
+                        format!("the registry has a project {path} that the account does not see")
                     }
-                    ref other => other.to_string(),
+                    other => format!("project {path}: {other}"),
                 };
                 Saying::no(fault.reason(), message)
             }
@@ -251,12 +282,15 @@ fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation) {
         ..std::mem::take(status)
     };
     let unmet = matches!((space.visibility, visibility), (Some(declared), Some(flag)) if declared != flag);
+    let path = &space.path;
     let said = match (missing, suspended) {
-        (true, _) => Saying::no("Missing", "the registry has no such project any more"),
+        (true, _) => Saying::no("Missing", format!("the registry has no project {path} any more")),
         (_, true) => Saying::no(
             "MadeAnew",
-            "the project was deleted and made again under its name; set spec.projectId to status.registryId to confirm \
-             the bindings for it",
+            format!(
+                "project {path} was deleted and made again under its name; set spec.projectId to status.registryId to \
+                 confirm the bindings for it"
+            ),
         ),
         _ => Saying::yes("Done"),
     };

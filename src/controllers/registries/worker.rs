@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -14,6 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::keeper::{Keeper, Standing};
 use super::plan::{Plan, Recorded};
+use super::progress::Counter;
+use super::refusals::Refusals;
 use super::report::{Counts, Report};
 use super::spaces::{Outcome, Spaces, is_public};
 use super::status::{self, Requests};
@@ -22,7 +23,7 @@ use crate::domain::record::{Entry, Name, Owner, Records, Registry, RegistryType,
 use crate::registry::clients::{self, Unconnected};
 use crate::registry::fault::Fault;
 use crate::registry::{Checked, Found, RegistryClient, Tier, Usage};
-use crate::store::manifest::{Progress, RegistryStatus};
+use crate::store::manifest::RegistryStatus;
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -51,8 +52,13 @@ pub(super) struct Worker {
     again: bool,
     /// All spaces were recorded once.
     discovered: bool,
+    /// The next discovery is told in the log: the first one, and what an administrator asked for.
+    announce: bool,
+    /// When the discovery began whose beginning was told.
+    begun: Option<Instant>,
     /// Why the registry could not be worked with, as was last logged.
     trouble: Option<&'static str>,
+    refusals: Mutex<Refusals>,
 }
 
 /// What a discovery found.
@@ -79,7 +85,10 @@ impl Worker {
             wishes: 0,
             again: false,
             discovered: false,
+            announce: true,
+            begun: None,
             trouble: None,
+            refusals: Mutex::default(),
         }
     }
 
@@ -136,6 +145,8 @@ impl Worker {
         if asked {
             self.requests = requests;
             self.measure_at = Instant::now();
+            self.announce = true;
+            self.refusals.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         }
         // Where the password was wrong, another one may be stored now: to look costs the registry nothing.
         let rejected = self.trouble == Some(Fault::CredentialsRejected.reason());
@@ -203,8 +214,18 @@ impl Worker {
         let recorded = spaces_of(records, &self.name);
         let first = recorded.is_empty() && !self.discovered;
         let measure = self.measure_at <= Instant::now() && !first;
+        // Once, however many passes it takes.
+        if std::mem::take(&mut self.announce) && self.begun.is_none() {
+            self.begun = Some(Instant::now());
+            tracing::info!(registry = %self.name, recorded = recorded.len(), "a discovery of the registry's spaces begins");
+        }
         match self.discover(client, registry, &recorded, tier, measure).await {
             Ok(Discovery { counts, usage, changed, unmeasured }) => {
+                if let Some(begun) = self.begun.take() {
+                    let Counts { spaces, public, bound, .. } = counts.unwrap_or_default();
+                    let took = begun.elapsed();
+                    tracing::info!(registry = %self.name, spaces, public, bound, ?took, "the discovery ended");
+                }
                 report.discovered = counts.map(Ok);
                 report.usage = usage;
                 // What was changed there is read again soon, and not believed before; once, should it change back.
@@ -229,9 +250,9 @@ impl Worker {
         tier: Tier,
         measure: bool,
     ) -> Result<Discovery, Fault> {
-        let (total, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let counter = Counter::default();
         let work = async {
-            let heard = |_, of| total.store(of, Ordering::Relaxed);
+            let heard = |read, of| counter.read(read, of);
             let found = client.spaces(&heard).await?;
             let usage = if measure {
                 self.usage(client, tier, found.as_deref().unwrap_or_default()).await
@@ -248,7 +269,9 @@ impl Worker {
                     registry: &self.name,
                     store: &*self.shared.store,
                     harbor: client.harbor(),
-                    done: &done,
+                    counter: &counter,
+                    refusals: &self.refusals,
+                    interval: self.shared.settings.interval,
                 };
                 let Outcome { changed, failed, unmeasured } =
                     spaces.carry_out(Plan::new(found, recorded, by_space)).await;
@@ -263,10 +286,7 @@ impl Worker {
         let telling = async {
             loop {
                 sleep(PATIENCE).await;
-                let of =
-                    |number: &AtomicUsize| i64::try_from(number.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-                let progress = Progress { since, done: of(&done), total: of(&total) };
-                tracing::info!(registry = %self.name, done = progress.done, total = progress.total, "reading the registry's spaces");
+                let progress = counter.progress(since);
                 let tell = |status: &mut RegistryStatus, _| status.progress = Some(progress);
                 status::change(&*self.shared.store, &self.name, tell).await;
             }
@@ -287,6 +307,7 @@ impl Worker {
         let client = self.shared.clients.of(&self.name, registry).await?;
         if self.connection.as_ref().is_none_or(|(_, known)| !Arc::ptr_eq(known, &client)) {
             self.measure_at = Instant::now();
+            self.refusals.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         }
         self.connection = Some((registry.clone(), client.clone()));
         Ok(client)

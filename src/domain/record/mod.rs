@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use policy::{AllowedPrefix, Mode, PullPolicy, Selector, Unmanaged};
-pub use registry::{Host, Owner, PathPrefix, PullCredentials, Registry, RegistryType, Tls, Visibility};
+pub use registry::{
+    Host, Owner, PathPrefix, PullCredentials, Registry, RegistryType, Tls, Visibility, is_project_name,
+};
 
 /// A record's, namespace's or workspace's name; short ones live inline.
 pub type Name = CompactString;

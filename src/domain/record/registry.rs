@@ -59,6 +59,17 @@ impl Host {
     }
 }
 
+/// Bytes that the name of a Harbor's project may have.
+const PROJECT_MAX: usize = 255;
+
+/// Whether a Harbor takes a text for the name of a project: its own rule, narrower than that of a repository's path.
+pub fn is_project_name(text: &str) -> bool {
+    text.len() <= PROJECT_MAX
+        && text.split(['.', '_', '-']).all(|word| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        })
+}
+
 /// Whole path segments that something covers: `acme` covers `acme/app`, never `acme-evil/app`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathPrefix(CompactString);

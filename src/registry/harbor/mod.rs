@@ -15,7 +15,7 @@ use serde_json::Value;
 pub use robots::{NewRobot, Robot, RobotAccount};
 
 use super::distribution::Distribution;
-use super::fault::Fault;
+use super::fault::{Fault, reason_of};
 use super::http::{Answer, Call, Http, Login};
 use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
 
@@ -97,7 +97,15 @@ impl RegistryClient for Harbor {
     }
 
     async fn resolve(&self, _: &str, repository: &str, reference: &str) -> Result<Option<String>, Fault> {
-        self.distribution.resolve(&self.http, repository, reference, self.http.own()).await
+        let answer = self.distribution.resolve(&self.http, repository, reference, self.http.own()).await;
+        // Harbor says the same of an image that the account may not pull, and of a project that is not there.
+        if let Err(Fault::NotPermitted(_)) = answer
+            && let Some((project, _)) = repository.split_once('/')
+            && let Ok(None) = self.space(project).await
+        {
+            return Err(Fault::NoProject(project.to_owned()));
+        }
+        answer
     }
 
     fn harbor(&self) -> Option<&Harbor> {
@@ -159,7 +167,10 @@ impl Harbor {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Fault::NotPermitted(to)),
             StatusCode::NOT_FOUND => Err(Fault::NotFound),
             StatusCode::CONFLICT => Err(Fault::Conflict),
-            status => Err(Fault::Rejected(status.as_u16())),
+            status => Err(match reason_of(&answer.body) {
+                Some(reason) => Fault::Declined(status.as_u16(), reason),
+                None => Fault::Rejected(status.as_u16()),
+            }),
         }
     }
 

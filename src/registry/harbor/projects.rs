@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Harbor;
-use crate::domain::record::{Name, PathPrefix, Visibility};
+use crate::domain::record::{Name, Visibility, is_project_name};
 use crate::registry::fault::Fault;
 use crate::registry::http::{CALLS, Call, Login};
 use crate::registry::{Found, OnProgress, Tier, Usage};
@@ -222,7 +222,7 @@ fn each_once(mut found: Vec<Found>) -> Vec<Found> {
     });
     found.dedup_by(|next, kept| next.path == kept.path);
     // One that no record could name.
-    found.retain(|found| PathPrefix::parse(&found.path).is_some_and(|path| path.depth() == 1));
+    found.retain(|found| is_project_name(&found.path));
     found
 }
 

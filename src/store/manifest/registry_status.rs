@@ -95,7 +95,7 @@ pub struct StorageSample {
 pub struct Progress {
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// Spaces that were read and recorded.
+    /// Spaces that were read and recorded; one that was read and may still have to be recorded counts half.
     pub done: i64,
     /// Spaces that there are, as the registry says.
     pub total: i64,
