@@ -23,6 +23,7 @@ mod faithful;
 mod https;
 mod image_cli;
 mod image_references;
+mod lease;
 mod managed_harbor;
 mod pod_schema;
 mod real_registry;

@@ -2,8 +2,9 @@
 //!
 //! The judgement is [`evaluate`], pure. Clocks of other machines are never compared: a lease has run out when it
 //! was not seen to change for its whole duration, by this machine's own monotonic clock (the rule of client-go's
-//! leaderelection). The leader stops its work [`RENEWAL_DEADLINE`] after the last renewal that succeeded, well
-//! before anybody else may take the lease.
+//! leaderelection). The leader stops its work [`RENEWAL_DEADLINE`] after the last renewal that succeeded was sent, well
+//! before anybody else may take the lease. An answer that comes later than that makes nobody a leader: what it tells may
+//! be over.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long a lease holds after it was last seen to be renewed.
 pub const DURATION: Duration = Duration::from_secs(15);
@@ -21,6 +22,9 @@ pub const DURATION: Duration = Duration::from_secs(15);
 pub const RENEWAL_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a lease is renewed, or looked at by those who wait.
 pub const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long reading the lease and writing it may take together; some attempts fit in before [`RENEWAL_DEADLINE`].
+pub const ANSWER: Duration = Duration::from_secs(3);
 
 /// A lease as it was last read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,11 +88,13 @@ impl Elector {
             };
             tracing::info!(lease = self.name, me = self.me, "leading");
             tokio::select! {
-                _ = work() => return self.release().await,
-                () = &mut stop => return self.release().await,
+                // First whether it may still be done: a process that was stopped for a while goes on here.
+                biased;
                 () = self.keep(renewed) => {
                     tracing::warn!(lease = self.name, me = self.me, "no longer leading");
                 }
+                () = &mut stop => return self.release().await,
+                _ = work() => return self.release().await,
             }
         }
     }
@@ -97,12 +103,13 @@ impl Elector {
     async fn acquire(&mut self) -> Instant {
         loop {
             let asked = Instant::now();
-            match self.attempt().await {
-                Ok(true) => return asked,
-                Ok(false) => {}
-                Err(error) => {
+            match timeout(ANSWER, self.attempt()).await {
+                Ok(Ok(true)) => return asked,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => {
                     tracing::warn!(lease = self.name, %error, "the lease cannot be read or written");
                 }
+                Err(_) => tracing::warn!(lease = self.name, "the lease was not answered within {ANSWER:?}"),
             }
             sleep(INTERVAL).await;
         }
@@ -111,16 +118,17 @@ impl Elector {
     /// Renews the lease for as long as that works.
     async fn keep(&mut self, mut renewed: Instant) {
         loop {
-            sleep(INTERVAL).await;
+            let deadline = renewed + RENEWAL_DEADLINE;
+            if timeout_at(deadline, sleep(INTERVAL)).await.is_err() {
+                return;
+            }
             let asked = Instant::now();
-            match timeout_at(renewed + RENEWAL_DEADLINE, self.attempt()).await {
+            match timeout_at(deadline.min(asked + ANSWER), self.attempt()).await {
                 Ok(Ok(true)) => renewed = asked,
                 // Somebody else has it.
-                Ok(Ok(false)) | Err(_) => return,
+                Ok(Ok(false)) => return,
                 Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "the lease cannot be renewed"),
-            }
-            if renewed + RENEWAL_DEADLINE <= Instant::now() {
-                return;
+                Err(_) => tracing::warn!(lease = self.name, "the lease's renewal was not answered in time"),
             }
         }
     }
@@ -182,16 +190,22 @@ impl Elector {
         lease
     }
 
-    /// Gives the lease up, so that the next leader need not wait for it to run out.
-    async fn release(&mut self) {
-        let Ok(Some(mut lease)) = self.leases.get_opt(&self.name).await else { return };
-        let Some(spec) = lease.spec.as_mut().filter(|s| s.holder_identity.as_deref() == Some(&self.me))
-        else {
-            return;
+    /// Gives the lease up, so that the next leader need not wait for it to run out. Where that fails, it runs out.
+    async fn release(&self) {
+        let given_up = async {
+            let Some(mut lease) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
+            let Some(spec) = lease.spec.as_mut().filter(|s| s.holder_identity.as_deref() == Some(&self.me))
+            else {
+                return Ok(());
+            };
+            spec.holder_identity = None;
+            self.leases.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
         };
-        spec.holder_identity = None;
-        // Where it fails, it runs out.
-        let _ = self.leases.replace(&self.name, &PostParams::default(), &lease).await;
+        match timeout(ANSWER, given_up).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::info!(lease = self.name, %error, "the lease was not given up"),
+            Err(_) => tracing::info!(lease = self.name, "the lease was not given up within {ANSWER:?}"),
+        }
     }
 }
 
@@ -215,5 +229,6 @@ mod tests {
     #[test]
     fn the_leader_stops_before_anybody_else_may_start() {
         assert!(RENEWAL_DEADLINE + 2 * INTERVAL < DURATION);
+        assert!(2 * (INTERVAL + ANSWER) <= RENEWAL_DEADLINE, "one answer that is lost costs no leadership");
     }
 }
