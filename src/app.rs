@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::registry::clients::Clients as RegistryClients;
 use crate::registry::metadata::Metadata;
 use crate::runtime::{Readiness, Runtime, Stopping};
+use crate::secret_file;
 use crate::store::RecordStore;
 use crate::store::counted::Counted;
 use crate::store::embedded::EmbeddedStore;
@@ -59,11 +59,8 @@ impl App {
     /// Whatever cannot be opened or bound, with the setting that is at fault.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let directory = &config.data_dir;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .with_context(|| format!("--data-dir {} cannot be made", directory.display()))?;
+        secret_file::directory_of_our_own(directory)
+            .with_context(|| format!("--data-dir {} cannot be used", directory.display()))?;
         let metrics = Arc::new(Metrics::new().context("the metrics contradict each other")?);
         let certificate = Certificate::load(config.certificate.clone())?;
         let clients = config.clients.map(Clients::load).transpose().context("--client-ca")?;

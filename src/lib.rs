@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod pull_secret;
 pub mod registry;
 pub mod runtime;
+mod secret_file;
 pub mod store;
 pub mod tls;

@@ -29,6 +29,7 @@ mod pod_schema;
 mod real_registry;
 mod registries;
 mod scale;
+mod secret_files;
 mod serving;
 mod store_contract;
 mod store_counted;

@@ -1,8 +1,7 @@
 //! The tokens file on disk: made on first start where none is given, read again when its content changes.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use aws_lc_rs::rand;
 
 use super::tokens::{Tokens, TokensError};
 use crate::hex::hex;
+use crate::secret_file;
 
 /// Why there are no tokens to serve the API with.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +51,16 @@ impl TokensFile {
     /// # Errors
     /// Those of [`Self::load`], and that the files cannot be written.
     pub fn load_or_make(directory: &Path) -> Result<Self, TokensFileError> {
-        let path = directory.join("tokens.json");
-        if !path.exists() {
-            make(directory, &path).map_err(|cause| TokensFileError::File { path: path.clone(), cause })?;
+        let (path, token) = (directory.join("tokens.json"), directory.join("admin-token"));
+        let fault = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| TokensFileError::File { path, cause }
+        };
+        if !secret_file::exists(&path).map_err(fault(&path))? {
+            make(&token, &path).map_err(fault(&path))?;
+        }
+        for file in [&path, &token] {
+            secret_file::close_to_others(file).map_err(fault(file))?;
         }
         Self::load(path)
     }
@@ -81,19 +88,13 @@ impl TokensFile {
     }
 }
 
-fn make(directory: &Path, path: &Path) -> io::Result<()> {
+fn make(token_file: &Path, path: &Path) -> io::Result<()> {
     let mut secret = [0; 32];
     rand::fill(&mut secret).map_err(|_| io::Error::other("no random numbers"))?;
     let token = hex(&secret);
     let sha256 = hex(digest(&SHA256, token.as_bytes()).as_ref());
     // The token first: a tokens file whose token nobody knows would be of no use.
-    write_private(&directory.join("admin-token"), &format!("{token}\n"))?;
+    secret_file::replace(token_file, format!("{token}\n").as_bytes())?;
     let file = serde_json::json!({"tokens": [{"name": "admin", "sha256": sha256, "role": "Admin"}]});
-    write_private(path, &format!("{file:#}\n"))
-}
-
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    secret_file::replace(path, format!("{file:#}\n").as_bytes())
 }

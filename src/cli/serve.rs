@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use super::Outcome;
@@ -27,6 +28,7 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<Outcome> {
         let config = Config::try_from(self.serve)?;
         start_log(&config.log, config.log_json)?;
+        leave_no_core();
         let runtime = tokio::runtime::Runtime::new()?;
         let outcome = runtime.block_on(async {
             let app = App::start(config).await?;
@@ -37,6 +39,14 @@ impl Arguments {
         // Nothing that is left may hold up the end: what was acknowledged is on disk.
         runtime.shutdown_background();
         outcome.map(|()| Outcome::Good)
+    }
+}
+
+/// A core would hold every password. Where the limit cannot be lowered, the system's own stays.
+fn leave_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::debug!(%error, "core dumps cannot be turned off");
     }
 }
 

@@ -2,9 +2,9 @@
 //! a pair that belongs together.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, DirBuilder, File},
+    io::Read,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -19,6 +19,7 @@ use super::{
     TlsError,
     issue::{Issued, Validity},
 };
+use crate::secret_file;
 
 /// Bytes read of a file at most; a long chain is a hundredth of it.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -143,7 +144,7 @@ impl PairFiles {
     }
 }
 
-/// Makes `dir` (mode 0700 if it is new) and keeps other pullgate processes out of it while the result lives.
+/// Makes `dir` where it is missing (mode 0700) and keeps other pullgate processes out of it while the result lives.
 ///
 /// A file system without locks is used without: then one process per directory is up to the operator.
 pub fn lock(dir: &Path) -> Result<File, TlsError> {
@@ -171,22 +172,13 @@ fn staged(path: &Path) -> PathBuf {
 
 fn stage(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
     let staged = staged(path);
-    let write = || {
-        match fs::remove_file(&staged) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&staged)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|cause| TlsError::Write { path: staged.clone(), cause })
+    secret_file::stage(&staged, bytes, mode).map_err(|cause| TlsError::Write { path: staged.clone(), cause })
 }
 
 fn put_in_place(path: &Path) -> Result<(), TlsError> {
     let rename = || {
         fs::rename(staged(path), path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+        secret_file::sync_directory(path)
     };
     rename().map_err(|cause| TlsError::Write { path: path.to_path_buf(), cause })
 }

@@ -33,6 +33,8 @@ use files::{Pair, PairFiles};
 use issue::{Names, Validity};
 use shared::Shared;
 
+use crate::secret_file;
+
 /// How often [`Certificate::keep_fresh`] should look: half of the 10 s within which a change must be served.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -146,6 +148,10 @@ impl Certificate {
     ///
     /// As [`Certificate::load`].
     pub fn load_at(source: CertificateSource, now: i64) -> Result<Self, TlsError> {
+        if let CertificateSource::SelfSigned { dir, .. } = &source {
+            secret_file::directory_of_our_own(dir)
+                .map_err(|cause| TlsError::Write { path: dir.clone(), cause })?;
+        }
         let current = read(&source, now)?;
         if let Some(current) = &current {
             warn_outside_validity(current.validity, now);
@@ -292,6 +298,9 @@ fn self_signed(dir: &Path, names: &Names, now: i64) -> Result<(Pair, Pair), TlsE
     let leaf_files = PairFiles { cert: dir.join("tls.crt"), key: dir.join("tls.key") };
     ca_files.finish_write()?;
     leaf_files.finish_write()?;
+    for key in [&ca_files.key, &leaf_files.key] {
+        secret_file::close_to_others(key).map_err(|cause| TlsError::Read { path: key.clone(), cause })?;
+    }
 
     let ca = match ca_files.present()? {
         (true, true) => Some(ca_files.read()?),

@@ -29,6 +29,7 @@ use self::watch::Change;
 use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
+use crate::secret_file;
 
 /// Changes that a watcher may be behind before it reads everything again.
 const BACKLOG: usize = 1024;
@@ -65,8 +66,11 @@ impl EmbeddedStore {
         let path = absolute(path).map_err(files::io(path, "find"))?;
         let key_file = absolute(key_file).map_err(files::io(key_file, "find"))?;
         let key = Key::load(&key_file)?;
-        if !path.try_exists().map_err(files::io(&path, "find"))? {
+        if !secret_file::exists(&path).map_err(files::io(&path, "open"))? {
             schema::create(&path)?;
+        }
+        for file in [path.clone(), files::beside(&path, "-wal")] {
+            secret_file::close_to_others(&file).map_err(files::io(&file, "use"))?;
         }
         let mut connection = schema::inspect(&path)?;
         let key = verified(&connection, key, &path, &key_file)?;

@@ -8,7 +8,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::error::OpenError;
-use super::files::{self, beside, io};
+use super::files::{beside, io};
+use crate::secret_file::Draft;
 
 /// "pgat": what `file` and other applications know a pullgate database by.
 const APPLICATION_ID: i32 = 0x7067_6174;
@@ -66,15 +67,16 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     if log.exists() {
         return Err(OpenError::StrayLog { path: path.to_owned(), log });
     }
-    files::appear(path, |draft| {
-        let make = || {
-            let mut connection = connect(draft)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            migrate(&mut connection, MIGRATIONS)?;
-            connection.close().map_err(|(_, error)| error)
-        };
-        make().map_err(|error| refusal(path, error))
-    })
+    let draft = Draft::of(path).map_err(io(path, "create"))?;
+    let make = || {
+        let mut connection = connect(draft.path())?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        migrate(&mut connection, MIGRATIONS)?;
+        connection.close().map_err(|(_, error)| error)
+    };
+    make().map_err(|error| refusal(path, error))?;
+    // Where another process was first, its store stays.
+    draft.take_free_place().map_err(io(path, "create"))
 }
 
 /// Opens a file and checks that it is a sound store of a schema that is known here. A file that is refused is left

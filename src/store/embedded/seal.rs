@@ -1,7 +1,7 @@
 //! Credentials at rest: the key file, and sealing with it (AES-256-GCM, a random nonce for every seal).
 
 use std::borrow::Cow;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,8 +14,9 @@ use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 
 use super::error::OpenError;
-use super::files::{self, io};
+use super::files::io;
 use crate::domain::pull_secret::{CredentialId, RobotId};
+use crate::secret_file::Draft;
 use crate::store::Credential;
 
 const KEY_LEN: usize = 32;
@@ -71,10 +72,12 @@ impl Key {
         aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_| no_randomness())?;
         let mut text = Zeroizing::new(BASE64_STANDARD.encode(bytes.as_ref()));
         text.push('\n');
-        files::appear(path, |draft| {
-            let write = || fs::write(draft, text.as_bytes()).and_then(|()| File::open(draft)?.sync_all());
-            write().map_err(io(path, "write the key file"))
-        })?;
+        let make = || {
+            let mut draft = Draft::of(path)?;
+            draft.write(text.as_bytes())?;
+            draft.take_free_place()
+        };
+        make().map_err(io(path, "write the key file"))?;
         Self::load(path)?.ok_or_else(|| io(path, "open the key file")(ErrorKind::NotFound.into()))
     }
 
