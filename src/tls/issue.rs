@@ -59,14 +59,16 @@ impl Validity {
         self.not_before <= now && now <= self.not_after
     }
 
-    /// Whether a leaf with this validity should be replaced: less than a third of its life is left.
+    /// Whether a leaf with this validity should be replaced: less than a third of its life is left, or it begins later:
+    /// the clock was set back since it was issued.
     pub fn leaf_is_due(self, now: i64) -> bool {
-        self.not_after.saturating_sub(now) < self.not_after.saturating_sub(self.not_before) / 3
+        now < self.not_before
+            || self.not_after.saturating_sub(now) < self.not_after.saturating_sub(self.not_before) / 3
     }
 
-    /// Whether a CA with this validity should be replaced: it would end before a leaf issued now.
+    /// Whether a CA with this validity should be replaced: it would end before a leaf issued now, or begins later.
     pub fn ca_is_due(self, now: i64) -> bool {
-        self.not_after.saturating_sub(now) < LEAF_LIFE
+        now < self.not_before || self.not_after.saturating_sub(now) < LEAF_LIFE
     }
 }
 

@@ -197,7 +197,12 @@ impl Found {
                 damage.push("the next CA's key belongs to no other valid CA of the bundle".to_owned());
             }
             let leaf = pair(present, &bundle).map_err(|reason| damage.push(reason)).ok();
-            let leaf = leaf.filter(|leaf| leaf.validity.contains(now));
+            // Clients look at the CA's validity too.
+            let valid = |leaf: &Pair| {
+                let ca = bundle.issuer_of(leaf.leaf());
+                leaf.validity.contains(now) && ca.is_some_and(|ca| ca.validity.contains(now))
+            };
+            let leaf = leaf.filter(valid);
             Self { bundle, issuer, next, leaf, damage }
         };
         let mut bundle = Bundle::read(&present.bundle, &present.leaves_until, now);

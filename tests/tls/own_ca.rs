@@ -144,3 +144,29 @@ fn a_write_that_a_crash_interrupted_is_completed() {
     assert_eq!(certificate.ca_pem().unwrap(), read(newer.path(), "ca.crt"));
     assert!(!dir.path().join(".ca.crt.next").exists());
 }
+
+#[test]
+fn a_certificate_of_the_future_is_replaced() {
+    // The clock was ahead when they were issued, and is right now.
+    let dir = tempdir().unwrap();
+    let source = || self_signed(dir.path(), &["localhost"]);
+    let (start, ahead) = (now(), now() + 400 * DAY);
+    Certificate::load_at(source(), ahead).unwrap();
+    let certificate = Certificate::load_at(source(), start).unwrap();
+    let valid = |pem: &str| issue::Validity::of(&der(pem)).unwrap().contains(start);
+    assert!(valid(&read(dir.path(), "tls.crt")) && valid(&certificate.ca_pem().unwrap()));
+    assert_eq!(certificate.not_after(), start + LEAF_LIFE);
+    assert!(!certificate.refresh(start + 60).unwrap(), "and stays");
+
+    // The leaf alone: the CA is older.
+    let dir = tempdir().unwrap();
+    let source = || self_signed(dir.path(), &["localhost"]);
+    Certificate::load_at(source(), start).unwrap();
+    let ca = read(dir.path(), "ca.crt");
+    let certificate = Certificate::load_at(source(), start + 70 * DAY).unwrap();
+    assert!(certificate.refresh(start).unwrap());
+    assert_eq!((certificate.not_after(), read(dir.path(), "ca.crt")), (start + LEAF_LIFE, ca));
+    // A clock that is off by less than a certificate is backdated is no reason.
+    assert!(!certificate.refresh(start - issue::BACKDATE).unwrap());
+    assert!(certificate.refresh(start - issue::BACKDATE - 1).unwrap());
+}

@@ -245,3 +245,19 @@ fn no_key_is_shown() {
         assert!(!shown.contains(key.lines().nth(1).unwrap()), "{shown}");
     }
 }
+
+#[test]
+fn what_begins_in_the_future_is_replaced() {
+    // All of it: the clock was ahead when it was made.
+    let ahead = pass(&Content::default(), false, false, START + 400 * DAY).content;
+    let mended = pass(&ahead, false, false, START);
+    assert!(accepted(&mended.content.leaf, &mended.content.bundle, START), "{:?}", mended.steps);
+    assert!(!pass(&mended.content, false, true, START + 60).changed);
+    // The leaf alone.
+    let content = fresh();
+    let renewed = pass(&content, false, true, START + 70 * DAY).content;
+    let mended = pass(&renewed, false, true, START);
+    assert_eq!(mended.steps, [Step::LeafIssued("there is none that clients accept")]);
+    assert_eq!(mended.content.bundle, content.bundle);
+    assert!(accepted(&mended.content.leaf, &content.bundle, START));
+}
