@@ -1,6 +1,7 @@
 //! What the management API says of a namespace: its pull secret, what it may pull, and why.
 
 use base64::Engine as _;
+use pullgate::api::tokens_file::TokensFile;
 use pullgate::domain::record::Kind;
 use pullgate::pull_secret::{DockerConfig, LookedUp};
 use serde_json::{Value, json};
@@ -45,6 +46,16 @@ async fn a_revealed_pull_secret_is_what_the_kubelet_reads() {
         .unwrap();
     assert_eq!(serde_json::to_value(DockerConfig::of(&resolved)).unwrap(), expected);
     assert!(!format!("{resolved:?}").contains(PASSWORD));
+}
+
+#[test]
+fn the_admin_that_serve_makes_may_see_passwords() {
+    let directory = tempfile::tempdir().unwrap();
+    TokensFile::load_or_make(directory.path()).unwrap();
+    let text = std::fs::read_to_string(directory.path().join("tokens.json")).unwrap();
+    let made: Value = serde_json::from_str(&text).unwrap();
+    let tokens = made["tokens"].as_array().unwrap();
+    assert_eq!((tokens.len(), &tokens[0]["role"], &tokens[0]["reveal"]), (1, &json!("Admin"), &json!(true)));
 }
 
 #[tokio::test]

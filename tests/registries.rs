@@ -1,6 +1,7 @@
 //! Work with registries, against doubles of them that are as nasty as the real ones.
 
 mod artifactory;
+mod confirmed;
 mod discovery;
 mod drift;
 mod hostile;

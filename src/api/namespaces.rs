@@ -1,5 +1,7 @@
 //! What one namespace may pull, and the pull secret that it should have.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -12,8 +14,10 @@ use super::auth::Caller;
 use super::call::{Answer, Call};
 use super::error::ApiError;
 use crate::domain::pull_secret::{CredentialId, PULL_SECRET, RobotId};
-use crate::domain::record::{Mode, Visibility};
+use crate::domain::record::{Kind, Mode, Name, Visibility};
 use crate::pull_secret::{DockerConfig, LookedUp, Resolved};
+use crate::store::manifest::{RegistryStatus, RobotStatus};
+use crate::store::{RecordStore, StoreError};
 
 /// The pull secret that a namespace should have.
 #[derive(Serialize, ToSchema)]
@@ -43,7 +47,8 @@ pub struct PullSecretEntry {
     /// Whose credential it is.
     #[schema(example = "Integration registry corp")]
     credential: String,
-    /// Whether the entry can be filled. One that cannot is left out of the secret.
+    /// Whether the entry has a credential, and the registry confirmed that it is good for it. An entry without one is left
+    /// out of the secret.
     available: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,13 +158,55 @@ async fn pull_secret_of(
         namespace: namespace.to_owned(),
         workspace: scope.workspace().map(str::to_owned),
         docker_config: reveal.then(|| DockerConfig::of(&entries)),
-        entries: entries.into_iter().map(PullSecretEntry::from).collect(),
+        entries: {
+            let confirmed = Confirmed::read(state.store.as_ref(), &entries).await?;
+            entries.into_iter().map(|entry| PullSecretEntry::of(entry, &confirmed)).collect()
+        },
     })
 }
 
-impl From<Resolved> for PullSecretEntry {
-    fn from(Resolved { key, id, credential }: Resolved) -> Self {
+/// What registries confirmed of their accounts, by registry.
+struct Confirmed(BTreeMap<Name, Vec<RobotStatus>>);
+
+impl Confirmed {
+    async fn read(store: &dyn RecordStore, entries: &[Resolved]) -> Result<Self, StoreError> {
+        let mut confirmed = BTreeMap::new();
+        for entry in entries {
+            let CredentialId::Robot(RobotId { registry, .. }) = &entry.id else { continue };
+            if !confirmed.contains_key(registry) {
+                let document = store.get(Kind::Registry, registry).await?;
+                let status =
+                    document.map(|document| serde_json::from_value::<RegistryStatus>(document.status));
+                let robots = status.and_then(Result::ok).unwrap_or_default().robots;
+                confirmed.insert(registry.clone(), robots);
+            }
+        }
+        Ok(Self(confirmed))
+    }
+
+    /// Whether the registry was not seen yet to let an account pull what an entry is for. `false` where nothing is told.
+    fn lacks(&self, key: &str, id: &CredentialId) -> bool {
+        let CredentialId::Robot(RobotId { registry, workspace, space }) = id else { return false };
+        let Some((_, path)) = key.trim_end_matches('/').split_once("/v2/") else { return false };
+        let told = self
+            .0
+            .get(registry)
+            .into_iter()
+            .flatten()
+            .find(|robot| robot.workspace == **workspace && robot.space.as_deref() == space.as_deref());
+        let covers = told.and_then(|robot| robot.covers.as_ref());
+        covers.is_some_and(|covers| !covers.iter().any(|covered| covered == path))
+    }
+}
+
+impl PullSecretEntry {
+    fn of(Resolved { key, id, credential }: Resolved, confirmed: &Confirmed) -> Self {
         let (username, reason) = match credential {
+            Ok(credential) if confirmed.lacks(&key, &id) => {
+                let reason = "the registry did not confirm yet that the account may pull this space; its conditions \
+                              PullCredentials and Healthy say why";
+                (Some(credential.username), Some(reason.to_owned()))
+            }
             Ok(credential) => (Some(credential.username), None),
             Err(reason) => (None, Some(reason.to_string())),
         };

@@ -45,7 +45,7 @@ impl TokensFile {
         Ok(Self { path, text, tokens: Arc::new(ArcSwap::from_pointee(tokens)) })
     }
 
-    /// The tokens file of a data directory: one Admin, whose token lies beside it in `admin-token`, both readable
+    /// The tokens file of a data directory: one Admin who may see passwords, whose token lies beside it in `admin-token`, both readable
     /// by their owner alone. Made where it is missing.
     ///
     /// # Errors
@@ -95,6 +95,7 @@ fn make(token_file: &Path, path: &Path) -> io::Result<()> {
     let sha256 = hex(digest(&SHA256, token.as_bytes()).as_ref());
     // The token first: a tokens file whose token nobody knows would be of no use.
     secret_file::replace(token_file, format!("{token}\n").as_bytes())?;
-    let file = serde_json::json!({"tokens": [{"name": "admin", "sha256": sha256, "role": "Admin"}]});
+    let file =
+        serde_json::json!({"tokens": [{"name": "admin", "sha256": sha256, "role": "Admin", "reveal": true}]});
     secret_file::replace(path, format!("{file:#}\n").as_bytes())
 }

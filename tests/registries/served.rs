@@ -16,13 +16,13 @@ use crate::support::cli::run;
 use crate::support::server::{READY_WITHIN, Server, TOKEN};
 
 /// Asks registries every so many seconds.
-async fn server(directory: &Path, interval: &str) -> Server {
+pub(super) async fn server(directory: &Path, interval: &str) -> Server {
     std::fs::write(directory.join("token"), TOKEN).unwrap();
     let arguments = ["--registry-interval", interval, "--robot-overlap", "1"];
     Server::start_with(directory, &arguments, READY_WITHIN).await
 }
 
-async fn integrate(server: &Server, name: &str, spec: Value, username: &str, password: &str) {
+pub(super) async fn integrate(server: &Server, name: &str, spec: Value, username: &str, password: &str) {
     let body = json!({"metadata": {"name": name}, "spec": spec,
         "credential": {"username": username, "password": password}});
     server.call(Method::POST, "/registries", Some(body)).await;

@@ -16,6 +16,9 @@ const HEARTBEAT: SignedDuration = SignedDuration::from_mins(5);
 const HOURS: usize = 48;
 const DAYS: usize = 90;
 
+/// Spaces that all accounts of a registry together are told to cover.
+const COVERS_MAX: usize = 5_000;
+
 const REACHABLE: &str = "Reachable";
 const HEALTHY: &str = "Healthy";
 const CREDENTIALS: &str = "CredentialsValid";
@@ -39,6 +42,8 @@ pub(super) struct Accounts {
     pub robots: Vec<RobotStatus>,
     /// Why some are not as they should be.
     pub trouble: Option<Fault>,
+    /// The first of them, where the trouble is not that of all.
+    pub troubled: Option<RobotId>,
     /// Those of which nothing could be learned for that reason.
     pub untold: Vec<RobotId>,
     /// An account waits for its end.
@@ -111,7 +116,7 @@ impl Report {
         }
         if let Some(accounts) = &self.accounts {
             let saying = match (&accounts.trouble, accounts.level) {
-                (Some(fault), _) => Some(Saying::no(fault.reason(), fault.to_string())),
+                (Some(fault), _) => Some(Saying::no(fault.reason(), accounts.told(fault))),
                 (None, _) if accounts.saying.is_some() => accounts.saying.clone(),
                 (None, Some(RobotLevel::System)) => Some(Saying::yes("SystemRobots")),
                 (None, Some(RobotLevel::Project)) => Some(Saying::yes("ProjectRobots")),
@@ -123,6 +128,7 @@ impl Report {
             }
             status.robot_level = accounts.level;
             status.robots.clone_from(&accounts.robots);
+            bound_covers(&mut status.robots);
             if let Some((method, prefixes)) = &accounts.access {
                 status.docker_method = *method;
                 status.image_prefixes.clone_from(prefixes);
@@ -136,6 +142,32 @@ impl Report {
         }
         if matches!(self.discovered, Some(Ok(_))) && (*status != before || old(before.last_discovery)) {
             status.last_discovery = Some(now);
+        }
+    }
+}
+
+impl Accounts {
+    /// The trouble, and whose it is.
+    fn told(&self, fault: &Fault) -> String {
+        match &self.troubled {
+            None => fault.to_string(),
+            Some(RobotId { workspace, space: None, .. }) => {
+                format!("account of workspace {workspace}: {fault}")
+            }
+            Some(RobotId { workspace, space: Some(space), .. }) => {
+                format!("account of workspace {workspace} for space {space}: {fault}")
+            }
+        }
+    }
+}
+
+/// Leaves out what too many accounts cover: a record has its limit.
+fn bound_covers(robots: &mut [RobotStatus]) {
+    let mut told = 0;
+    for robot in robots {
+        told += robot.covers.as_ref().map_or(0, Vec::len);
+        if told > COVERS_MAX {
+            robot.covers = None;
         }
     }
 }

@@ -117,8 +117,8 @@ impl Robots {
                     accounts.retiring |= retiring;
                 }
                 Err(error) => {
-                    accounts.untold.push(id);
-                    trouble.get_or_insert(error);
+                    accounts.untold.push(id.clone());
+                    trouble.get_or_insert((id, error));
                 }
             }
         }
@@ -131,8 +131,11 @@ impl Robots {
             pass.store.set_robot(id, None).await?;
         }
         match trouble {
-            Some(Trouble::Registry(fault)) => accounts.trouble = Some(fault),
-            Some(error @ Trouble::Store(_)) => return Err(error),
+            Some((id, Trouble::Registry(fault))) => {
+                accounts.trouble = Some(fault);
+                accounts.troubled = Some(id);
+            }
+            Some((_, error @ Trouble::Store(_))) => return Err(error),
             None => {}
         }
         Ok(accounts)
@@ -203,7 +206,7 @@ impl Robots {
         {
             let retiring = self.retire(pass, &ours, current.robot.id).await?;
             return Ok((
-                status(id, &current.robot.name, current.since, current.robot.expires_at()),
+                status(id, &current.robot.name, projects, current.since, current.robot.expires_at()),
                 retiring,
             ));
         }
@@ -230,7 +233,7 @@ impl Robots {
         tracing::info!(registry = %self.registry, workspace = %id.workspace, robot = account.name, "a robot account is in use");
         let expires_at = (account.expires_at >= 0).then_some(account.expires_at);
         let retiring = self.retire(pass, &ours, account.id).await?;
-        Ok((status(id, &account.name, since, expires_at), retiring))
+        Ok((status(id, &account.name, projects, since, expires_at), retiring))
     }
 
     /// An account with a secret that is known: a new one, or where none is in use one that a crash left behind.
@@ -340,12 +343,19 @@ pub(super) fn is_of(told: &RobotStatus, id: &RobotId) -> bool {
     told.workspace == *id.workspace && told.space.as_deref() == id.space.as_deref()
 }
 
-fn status(id: &RobotId, name: &str, since: UnixSeconds, expires_at: Option<UnixSeconds>) -> RobotStatus {
+fn status(
+    id: &RobotId,
+    name: &str,
+    projects: &[Name],
+    since: UnixSeconds,
+    expires_at: Option<UnixSeconds>,
+) -> RobotStatus {
     let at = |seconds| Timestamp::from_second(seconds).ok();
     RobotStatus {
         name: name.to_owned(),
         workspace: id.workspace.to_string(),
         space: id.space.as_ref().map(ToString::to_string),
+        covers: Some(projects.iter().map(ToString::to_string).collect()),
         since: at(since).unwrap_or_default(),
         expires_at: expires_at.and_then(at),
         id: None,

@@ -243,6 +243,7 @@ impl Tokens {
         let end = minted.expires_in.map(|life| since.as_second().saturating_add(life));
         Ok(Ok(RobotStatus {
             name: username.to_owned(),
+            covers: None,
             workspace: id.workspace.to_string(),
             space: None,
             since,
@@ -343,6 +344,7 @@ fn in_use(
     if at.is_none() {
         known.push(RobotStatus {
             name: stored.username.clone(),
+            covers: None,
             workspace: String::new(),
             space: None,
             since: Timestamp::now(),

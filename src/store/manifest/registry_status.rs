@@ -132,6 +132,9 @@ pub struct RobotStatus {
     /// The one space that it covers; absent: all that are bound to the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<String>,
+    /// Spaces that it covers, as the registry last confirmed; absent where they are too many to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers: Option<Vec<String>>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
