@@ -30,7 +30,13 @@ fn nothing_is_in_conflict_with_itself() {
 #[test]
 fn a_platform_host_is_held_in_every_spelling() {
     let all = two_workspaces();
-    for host in ["harbor.example.com", "HARBOR.example.com", "harbor.example.com:443"] {
+    for host in [
+        "harbor.example.com",
+        "HARBOR.example.com",
+        "harbor.example.com:443",
+        "harbor.example.com:0443",
+        "Harbor.example.com:00443",
+    ] {
         assert_eq!(fields(&all, registry("two").host(host).into()), ["spec.imageHosts[0]"], "{host}");
         let tenant = registry("t").of("b").host(host);
         assert_eq!(fields(&all, tenant.clone().into()), ["spec.imageHosts[0]"], "{host}");

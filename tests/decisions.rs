@@ -165,6 +165,8 @@ fn only_the_registered_spelling_is_admitted() {
         "Harbor.example.com/library/x",
         "harbor.example.com:443/library/x",
         "HARBOR.EXAMPLE.COM:443/library/x",
+        "harbor.example.com:0443/library/x",
+        "harbor.example.com:000443/library/x",
     ] {
         let (why, text) = judge(&r, "a-prod", image, |d| (d.reason, d.explanation().to_string()));
         assert_eq!(why, Reason::HostSpelling, "{image}");

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::canonical_host::canonical_host;
 use super::hosts::HostEntry;
-use super::image::{ImageRef, ReferenceError, canonical_host};
+use super::image::{ImageRef, ReferenceError};
 use super::policy::Objection;
 use super::pull_secret::PULL_SECRET;
 pub use super::reason::Reason;

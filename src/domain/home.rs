@@ -1,6 +1,7 @@
 //! Which registry and space an image comes from: for administrators, since it names what tenants must not learn.
 
-use super::image::{ImageRef, canonical_host};
+use super::canonical_host::canonical_host;
+use super::image::ImageRef;
 use super::record::Visibility;
 use super::snapshot::Snapshot;
 

@@ -91,16 +91,6 @@ impl<'a> ImageRef<'a> {
     }
 }
 
-/// How a host is recognised, whatever its spelling: lower case, without the port that `https` implies.
-pub fn canonical_host(domain: &str) -> Cow<'_, str> {
-    let bare = domain.strip_suffix(":443").unwrap_or(domain);
-    if bare.bytes().any(|b| b.is_ascii_uppercase()) {
-        Cow::Owned(bare.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(bare)
-    }
-}
-
 /// Whether `text` is a host with an optional port, as the grammar has it.
 pub fn is_domain(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
@@ -241,15 +231,6 @@ mod tests {
         assert_eq!(ImageRef::admissible("a_b.example.com/app"), Err(ReferenceError::AmbiguousDomain));
         assert!(ImageRef::admissible("sha256").is_ok(), "a repository may be called sha256");
         assert!(ImageRef::admissible("team/sha256:1").is_ok());
-    }
-
-    #[test]
-    fn a_host_is_recognised_in_any_spelling() {
-        for spelling in ["h.io", "H.io", "h.io:443", "H.IO:443"] {
-            assert_eq!(canonical_host(spelling), "h.io", "{spelling}");
-        }
-        assert_eq!(canonical_host("h.io:5000"), "h.io:5000");
-        assert_eq!(canonical_host("h.io:0443"), "h.io:0443", "another text to kubelet and containerd");
     }
 
     #[test]

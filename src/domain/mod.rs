@@ -4,6 +4,7 @@
 //! every rule can be tested with plain values, no cluster and no clock.
 
 pub mod access;
+pub mod canonical_host;
 pub mod conflicts;
 pub mod decision;
 pub mod home;

@@ -16,6 +16,7 @@ use super::manifest::{
     PullPolicySpec, RegistrySpec, RegistryStatus, RobotLevel, SpaceSpec, SpaceStatus, UnmanagedDefault,
     WorkspaceSpec, WorkspaceStatus,
 };
+use crate::domain::canonical_host::is_docker_hub_alias;
 use crate::domain::record::{
     AllowedPrefix, Entry, Host, Invalid, Kind, Name, Owner, PathPrefix, Problem, PullCredentials, PullPolicy,
     Record, Registry, RegistryType, Selector, Space, Tls, UnixSeconds, Unmanaged, Visibility, Workspace,
@@ -284,7 +285,10 @@ impl Faults {
 
 fn host(text: &str) -> Result<Host, String> {
     Host::parse(text).ok_or_else(|| {
-        format!("{text:?} is no host that an image reference can name; write it as images do, as harbor.example.com[:port] (for Docker Hub docker.io)")
+        if is_docker_hub_alias(text) {
+            return format!("images of Docker Hub are named docker.io/…, not {text}/…: write docker.io");
+        }
+        format!("{text:?} is no host that an image reference can name; write it as images do, as harbor.example.com[:port]")
     })
 }
 

@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 use utoipa::ToSchema;
 
 use super::{Name, UnixSeconds};
-use crate::domain::image::{canonical_host, is_domain, is_path};
+use crate::domain::canonical_host::{canonical_host, is_docker_hub_alias};
+use crate::domain::image::{is_domain, is_path};
 
 /// What kind of server a registry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
@@ -41,11 +42,10 @@ pub struct Host(CompactString);
 impl Host {
     /// Reads `host[:port]`; `None` where no image reference could name it.
     pub fn parse(text: &str) -> Option<Self> {
-        // `index.docker.io` is rewritten before any comparison, and a host without dot, port or upper case is
-        // read as a path segment: neither could ever match an image.
+        // A host without dot, port or upper case is read as a path segment, and could never match an image.
         let named =
             text == "localhost" || text.bytes().any(|b| matches!(b, b'.' | b':') || b.is_ascii_uppercase());
-        (named && text != "index.docker.io" && is_domain(text)).then(|| Self(text.into()))
+        (named && !is_docker_hub_alias(text) && is_domain(text)).then(|| Self(text.into()))
     }
 
     /// The registered spelling.
