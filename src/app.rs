@@ -37,6 +37,9 @@ use crate::store::kubernetes::KubernetesStore;
 use crate::tls::client_auth::Clients;
 use crate::tls::{CHECK_INTERVAL, Certificate, CertificateSource, shared};
 
+/// Connections that the listeners beside the webhooks' keep.
+const API_CONNECTIONS: usize = 512;
+const METRICS_CONNECTIONS: usize = 128;
 /// The Lease that replicas elect their leader by.
 const LEASE: &str = "pullgate";
 
@@ -74,8 +77,8 @@ impl App {
         let metadata = Arc::new(Metadata::new(registry_clients.clone()));
         let bind = |address, setting: &'static str| Listener::bind(address).context(setting);
         let webhook_listener = bind(config.webhook, "--webhook-addr")?;
-        let api_listener = bind(config.api, "--api-addr")?;
-        let metrics_listener = bind(config.metrics, "--metrics-addr")?;
+        let api_listener = bind(config.api, "--api-addr")?.with_connections(API_CONNECTIONS);
+        let metrics_listener = bind(config.metrics, "--metrics-addr")?.with_connections(METRICS_CONNECTIONS);
         let addresses = [webhook_listener.address(), api_listener.address(), metrics_listener.address()];
 
         let (mut runtime, readiness, published) =

@@ -1,6 +1,7 @@
 //! The webhooks over real TLS on loopback: both versions of HTTP, many clients, and clients that mean harm.
 
 mod broken;
+mod connections;
 mod memory;
 mod slow;
 
@@ -45,11 +46,15 @@ async fn serve() -> Server {
 }
 
 async fn serve_with(head_timeout: Duration) -> Server {
+    serve_on(|listener| listener.with_head_timeout(head_timeout)).await
+}
+
+async fn serve_on(settle: impl FnOnce(Listener) -> Listener) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let names = vec!["127.0.0.1".to_owned()];
     let source = CertificateSource::SelfSigned { dir: dir.path().to_owned(), names };
     let certificate = Certificate::load(source).unwrap();
-    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap().with_head_timeout(head_timeout);
+    let listener = settle(Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap());
     let (address, handle) = (listener.address(), Handle::new());
     let (router, _) = routes(&tenants(), &Settings::default());
     tokio::spawn(listener.serve(router, Some(certificate.server_config()), handle.clone()));

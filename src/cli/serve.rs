@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::Outcome;
 use crate::app::App;
 use crate::config::{Config, ServeArgs};
+use crate::runtime::raise_file_limit;
 
 /// Serve the admission webhooks, the management API, and metrics and health
 #[derive(Debug, Args)]
@@ -29,6 +30,7 @@ impl Arguments {
         let config = Config::try_from(self.serve)?;
         start_log(&config.log, config.log_json)?;
         leave_no_core();
+        raise_file_limit();
         let runtime = tokio::runtime::Runtime::new()?;
         let outcome = runtime.block_on(async {
             let app = App::start(config).await?;
