@@ -10,7 +10,8 @@ use pullgate::metrics::Metrics;
 use pullgate::runtime::Readiness;
 use serde_json::Value;
 
-use super::{H1, H2, Server, blocking, fine, serve_on};
+use super::{H1, H2, PROMPT, Server, blocking, fine, line, serve_on};
+use crate::support::waiting::within;
 
 const PLACES: usize = 16;
 
@@ -47,7 +48,7 @@ async fn connections_that_never_ask_shut_nobody_out() {
         for client in &clients {
             post(client, "meanwhile").await;
         }
-        server.falls_to(PLACES / 2).await;
+        within(PROMPT, "the crowd is thinned", async || server.handle.connection_count() <= PLACES / 2).await;
         drop(crowd);
         server.falls_to(clients.len()).await;
     }
@@ -75,8 +76,13 @@ async fn liveness_answers_beside_silent_connections() {
     handle.listening().await.unwrap();
     let silent: Vec<_> = (0..8 * PLACES).map(|_| TcpStream::connect(address).unwrap()).collect();
     for path in ["livez", "readyz", "metrics"] {
-        let answer = reqwest::get(format!("http://{address}/{path}")).await.unwrap();
-        assert!(answer.status().is_success(), "{path}");
+        let mut stream = TcpStream::connect(address).unwrap();
+        let answer = blocking(move || {
+            stream.set_read_timeout(Some(PROMPT)).unwrap();
+            stream.write_all(format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
+            line(&mut stream).unwrap()
+        });
+        assert_eq!(answer.await, "HTTP/1.1 200 OK", "{path}");
     }
     drop(silent);
 }
