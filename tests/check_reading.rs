@@ -115,6 +115,25 @@ fn a_template_and_deep_nesting_are_called_what_they_are() {
     assert_eq!((code, stderr.lines().count()), (2, 1), "{stderr}");
     assert!(stdout.contains("1 denied"), "{stdout}");
 
+    for line in [
+        "name: {{ .Values.name }}",
+        "- {{ toYaml . | nindent 4 }}",
+        "  {{- with .Values.a }}",
+        "image: [{{ .a }}, b]",
+        "{% if a %}",
+        "? {{ .a }}",
+    ] {
+        let Run { code, stderr, .. } = check_bytes(format!("apiVersion: v1\nb:\n{line}\n").as_bytes());
+        assert_eq!(code, 2, "{line}");
+        assert!(stderr.starts_with("<stdin>:3: {") && stderr.contains("render it first"), "{line}: {stderr}");
+    }
+    // An alert's text is no template of ours, and the fault another one.
+    let alert = "a: |\n  Instance {{ $labels.instance }} is down\nb: \"{{ $value }}\"\nc: d: e\n~: f\n";
+    let Run { stderr, .. } = check_bytes(alert.as_bytes());
+    assert_eq!(stderr, "<stdin>:4: mapping values are not allowed in this context\n");
+    let Run { stderr, .. } = check_bytes(b"~: f\n");
+    assert_eq!(stderr, "<stdin>:1: a key must be text, and this is none\n");
+
     let Run { code, stderr, .. } = case("deep.yaml");
     assert_eq!(code, 2);
     assert!(stderr.contains("65 levels deep") && stderr.contains("64 are the most"), "{stderr}");
@@ -153,6 +172,14 @@ fn what_is_unusable_hides_no_verdict() {
     assert_eq!(report["summary"]["deny"], 1);
     let faults = report["faults"].as_array().unwrap();
     assert_eq!((faults.len(), &faults[0]["line"]), (6, &json!(1)), "{stdout}");
+}
+
+#[test]
+fn faults_without_number_are_not_all_told() {
+    let Run { code, stderr, .. } = check_bytes("{}\n".repeat(100_000).as_bytes());
+    assert_eq!((code, stderr.lines().count()), (2, 1003));
+    let last = stderr.lines().last().unwrap();
+    assert!(last.ends_with("it has more than 1000 faults up to here; the rest is not read"), "{last}");
 }
 
 #[test]

@@ -23,6 +23,9 @@ use self::text::NotText;
 use self::tree::Node;
 use self::yaml::Unreadable;
 
+/// Faults that are told of one file before the rest of it is left.
+const FAULTS_MAX: usize = 1_000;
+
 /// One object of a manifest.
 #[derive(Debug)]
 pub struct Manifest {
@@ -141,7 +144,14 @@ impl Reading {
             }
         };
         let mut template_told = false;
+        let before = self.faults.0.len();
         for part in documents::split(&text) {
+            if self.faults.0.len() - before > FAULTS_MAX {
+                let message =
+                    format!("it has more than {FAULTS_MAX} faults up to here; the rest is not read");
+                let line = Some(part.lines_before + 1);
+                return self.faults.0.push(Fault { file: file.clone(), line, message });
+            }
             let (roots, unreadable) = yaml::read(&part);
             roots.into_iter().for_each(|root| self.add(file, root));
             if let Some(Unreadable { line, message, template }) = unreadable

@@ -25,7 +25,7 @@ pub fn read(part: &Part<'_>) -> (Vec<Node>, Option<Unreadable>) {
     let Some(fault) = fault else { return (nodes, None) };
     match quoted::indented(part.text) {
         Some(text) => parse(&Part { text: &text, ..*part }),
-        None => (nodes, Some(template(part).unwrap_or(fault))),
+        None => (nodes, Some(template(part, &fault).unwrap_or(fault))),
     }
 }
 
@@ -47,11 +47,19 @@ fn parse(part: &Part<'_>) -> (Vec<Node>, Option<Unreadable>) {
     (nodes, None)
 }
 
-/// The fault of a template's source.
-fn template(part: &Part<'_>) -> Option<Unreadable> {
+/// The fault of a template's source, told by what stands where YAML has a value or a key, and not within a text.
+fn template(part: &Part<'_>, fault: &Unreadable) -> Option<Unreadable> {
     let (number, mark) = part.text.lines().enumerate().find_map(|(number, line)| {
-        let mark = ["{{", "{%"].into_iter().find(|mark| line.contains(mark))?;
-        Some((number, mark))
+        let at_fault = part.lines_before + number as u64 + 1 == fault.line;
+        let begins = |at: usize| {
+            let before = line[..at].trim_start();
+            before.is_empty()
+                || before.ends_with([' ', '[', '{', ','])
+                    && before.trim_end().ends_with([':', '-', '[', '{', ','])
+        };
+        let mark =
+            ["{{", "{%"].into_iter().find(|mark| line.find(mark).is_some_and(|at| at_fault || begins(at)))?;
+        (!line.trim_start().starts_with('#')).then_some((number, mark))
     })?;
     Some(Unreadable {
         line: part.lines_before + number as u64 + 1,
@@ -106,6 +114,7 @@ fn sentence(error: &serde_saphyr::Error) -> String {
         Error::RecursiveReferencesRequireWeakTypes { .. } => {
             "an alias stands within its own anchor".to_owned()
         }
+        Error::NullIntoString { .. } => "a key must be text, and this is none".to_owned(),
         Error::NonFiniteFloat { value, .. } => format!("{value}: JSON has no such number"),
         error => {
             let text = error.to_string();
