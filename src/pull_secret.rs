@@ -22,6 +22,8 @@ pub enum Unavailable {
     OtherAudience,
     #[error("the registry's record is missing or invalid")]
     NoRecord,
+    #[error("the stored credential is damaged; give user name and password again")]
+    Damaged,
     #[error("the robot account is not made yet; the registry's condition PullCredentials says why")]
     NoRobot,
 }
@@ -95,7 +97,15 @@ async fn stored(
     record: &Registry,
     id: &CredentialId,
 ) -> Result<Result<Credential, Unavailable>, StoreError> {
-    Ok(match store.credential(id).await? {
+    let found = match store.credential(id).await {
+        // One that cannot be read leaves the others in force.
+        Err(StoreError::Damaged(text)) => {
+            tracing::error!(error = text, "an entry of a pull secret cannot be filled");
+            return Ok(Err(Unavailable::Damaged));
+        }
+        found => found?,
+    };
+    Ok(match found {
         None if matches!(id, CredentialId::Robot(_)) => Err(Unavailable::NoRobot),
         None => Err(Unavailable::NotStored),
         Some(credential) if credential.audience != record.audience() => Err(Unavailable::OtherAudience),

@@ -2,11 +2,12 @@
 
 use base64::Engine as _;
 use pullgate::api::tokens_file::TokensFile;
+use pullgate::domain::pull_secret::CredentialId;
 use pullgate::domain::record::Kind;
 use pullgate::pull_secret::{DockerConfig, LookedUp};
 use serde_json::{Value, json};
 
-use crate::support::api::{Client, PASSWORD, harbor};
+use crate::support::api::{Client, PASSWORD, credential, harbor, owned};
 
 #[tokio::test]
 async fn a_pull_secret_shows_its_entries_and_no_password() {
@@ -83,6 +84,25 @@ async fn what_cannot_be_filled_is_left_out_and_says_why() {
     api.store.seed(Kind::Registry, "corp", kept, Value::Null);
     let revealed = api.get("root", "/namespaces/a-prod/pull-secret?reveal=true").await.is(200);
     assert!(revealed.text.contains("\"auth\""));
+    // A credential that cannot be read leaves the others in force, and is replaced by giving it again.
+    let id = |registry: &str| CredentialId::Integration { registry: registry.into() };
+    api.post("wa", "/registries", owned("a-own", "a", "https://a.example.com")).await.is(201);
+    api.store.damaged.lock().unwrap().insert(id("corp"));
+    let secret = api.get("root", "/namespaces/a-prod/pull-secret?reveal=true").await.is(200).json();
+    let entries = secret["entries"].as_array().unwrap();
+    let available = |entry: &Value| (entry["credential"].clone(), entry["available"].as_bool().unwrap());
+    let found: Vec<_> = entries.iter().map(available).collect();
+    let of = |registry: &str| json!(format!("Integration registry {registry}"));
+    assert_eq!(found, [(of("a-own"), true), (of("corp"), false)]);
+    assert!(entries[1]["reason"].as_str().unwrap().contains("is damaged; give user name and password again"));
+    assert_eq!(secret["dockerconfigjson"]["auths"].as_object().unwrap().len(), 1);
+    api.get("root", "/registries").await.is(200);
+    let record = api.get("root", "/registries/corp").await.is(200).json();
+    let unchanged = json!({"spec": record["spec"]});
+    api.put("root", "/registries/corp", "*", unchanged).await.is(422).names("credential").says("damaged");
+    api.put("root", "/registries/corp/credential", "", credential()).await.is(204);
+    api.store.damaged.lock().unwrap().clear();
+    api.delete("wa", "/registries/a-own", "*").await.is(204);
     // A record of a credential that the store does not have.
     let ghost = json!({
         "type": "Docker", "url": "https://ghost.io", "workspace": "a", "credential": {"name": "registry-ghost"},

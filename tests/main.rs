@@ -28,6 +28,7 @@ mod managed_harbor;
 mod pod_schema;
 mod real_registry;
 mod registries;
+mod registry_cli;
 mod scale;
 mod secret_files;
 mod serving;

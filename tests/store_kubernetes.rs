@@ -1,5 +1,8 @@
 //! What the Kubernetes store makes of an API server's refusals; the rest is in `tests/cluster`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use pullgate::domain::record::Kind;
@@ -8,7 +11,7 @@ use pullgate::store::{CredentialChange, Document, Precondition, RecordStore, Sto
 use serde_json::{Value, json};
 use tower::service_fn;
 
-use crate::store_contract::workspace;
+use crate::store_contract::{harbor, secret, workspace};
 
 /// A store at an API server that has the workspace `w` at version 1, and answers every write with this.
 fn refusing(code: u16, reason: &str, message: &str) -> KubernetesStore {
@@ -52,6 +55,7 @@ async fn a_rule_that_the_cluster_keeps_is_told_in_its_words() {
     let rule =
         r#"Workspace.pullgate.io "w" is invalid: spec.namespaces: Too many: 7: must have at most 5 items"#;
     let denial = r#"admission webhook "records.pullgate.io" denied the request: spec.namespaces[0]: taken"#;
+    let policy = r#"workspaces.pullgate.io "w" is forbidden: ValidatingAdmissionPolicy 'naming' with binding 'all' denied request: no"#;
     let silent = r#"admission webhook "naming.example.com" denied the request without explanation"#;
     for (code, reason, message) in [
         (422, "Invalid", rule),
@@ -62,6 +66,8 @@ async fn a_rule_that_the_cluster_keeps_is_told_in_its_words() {
         (404, "NotFound", denial),
         (409, "Conflict", denial),
         (400, "", silent),
+        (403, "Forbidden", policy),
+        (413, "RequestEntityTooLarge", policy),
     ] {
         for error in outcomes(&refusing(code, reason, message)).await {
             let StoreError::Refused { kind, name, text } = &error else { panic!("{code} {error:?}") };
@@ -75,8 +81,21 @@ async fn a_rule_that_the_cluster_keeps_is_told_in_its_words() {
 async fn what_is_not_said_of_the_record_is_the_stores_failure() {
     let right = r#"workspaces.pullgate.io "w" is forbidden: User "system:serviceaccount:pullgate-system:pullgate" cannot update resource "workspaces" in API group "pullgate.io" at the cluster scope"#;
     let away = r#"Internal error occurred: failed calling webhook "records.pullgate.io": connection refused"#;
+    for error in outcomes(&refusing(403, "Forbidden", right)).await {
+        assert!(matches!(&error, StoreError::Forbidden(text) if text.contains(right)), "{error:?}");
+    }
+    let quota = r#"secrets "registry-corp" is forbidden: exceeded quota: small, requested: secrets=1, used: secrets=9"#;
+    for (code, message) in [(403, quota), (500, "etcdserver: mvcc: database space exceeded"), (507, "")] {
+        for error in outcomes(&refusing(code, "", message)).await {
+            assert!(matches!(&error, StoreError::Full(text) if text.contains(message)), "{error:?}");
+        }
+    }
+    for error in
+        outcomes(&refusing(429, "TooManyRequests", "too many requests, please try again later")).await
+    {
+        assert!(matches!(&error, StoreError::Busy(text) if text.contains("too many requests")), "{error:?}");
+    }
     for (code, reason, message) in [
-        (403, "Forbidden", right),
         (500, "InternalError", away),
         (503, "", r#"admission webhook "naming.example.com" denied the request: try again later"#),
         // Of something on the way to the API server.
@@ -101,4 +120,26 @@ async fn a_refused_status_is_the_stores_failure() {
     let at = Precondition::Version("1".to_owned());
     let error = store.put(document, at, CredentialChange::Keep).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("status.members")), "{error:?}");
+}
+
+/// A Secret of somebody else's where the credential would be kept: the record is not written first.
+#[tokio::test]
+async fn a_secret_that_belongs_to_something_else_is_said_before_anything_is_written() {
+    let written = Arc::new(AtomicBool::new(false));
+    let noted = written.clone();
+    let answer = move |request: Request<kube::client::Body>| {
+        let secret = request.uri().path().ends_with("/namespaces/pullgate-system/secrets/corp");
+        noted.fetch_or(*request.method() != Method::GET || !secret, Ordering::SeqCst);
+        let body = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "corp"}});
+        let response = Response::builder().status(200).header("content-type", "application/json");
+        std::future::ready(response.body(Body::from(body.to_string())))
+    };
+    let store = KubernetesStore::new(kube::Client::new(service_fn(answer), "default"), "pullgate-system");
+    for precondition in [Precondition::Absent, Precondition::Version("1".to_owned())] {
+        let set = CredentialChange::Set(secret("u", "p", "a"));
+        let error = store.put(harbor("corp", "a.example"), precondition, set).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Taken { secret, .. } if secret == "corp"), "{error:?}");
+        assert!(!error.is_failure() && error.to_string().contains("belongs to something else"), "{error}");
+    }
+    assert!(!written.load(Ordering::SeqCst));
 }

@@ -1,25 +1,27 @@
 //! Adding and removing one binding of a space, so that nobody has to replace the list that others change too.
 
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call};
 use super::error::ApiError;
-use super::manifest::respond_empty;
+use super::manifest::{respond, respond_empty};
 use super::writer::ATTEMPTS;
 use crate::domain::record::{Kind, Problem};
 use crate::store::{CredentialChange, Document, Precondition, StoreError, rules};
 
 /// Lets the namespaces of a workspace pull a space's images. Done twice, it is done.
 pub(super) async fn bind(call: Call) -> Answer {
-    change(call, true).await
+    respond_empty(&change(call, true).await?)
 }
 
-/// Takes a binding away; one that is not there is no fault, nor is a workspace that is no more.
+/// Takes a binding away; one that is not there is no fault, nor is a workspace that is no more. Answers with the space as it
+/// is now: who may still pull from it.
 pub(super) async fn unbind(call: Call) -> Answer {
-    change(call, false).await
+    respond(StatusCode::OK, change(call, false).await?)
 }
 
-async fn change(call: Call, wanted: bool) -> Answer {
+async fn change(call: Call, wanted: bool) -> Result<Document, ApiError> {
     call.caller.check_bind(call.param("name")).await?;
     call.query(&[])?;
     let (space, workspace) = (call.param("name"), call.param("workspace"));
@@ -28,7 +30,7 @@ async fn change(call: Call, wanted: bool) -> Answer {
     for _ in 0..ATTEMPTS {
         let current = writer.store().get(kind, space).await?.ok_or_else(|| ApiError::absent(kind, space))?;
         if is_bound(&current, workspace) == wanted {
-            return respond_empty(&current);
+            return Ok(current);
         }
         let document = edited(&current, workspace, wanted);
         if wanted {
@@ -43,7 +45,7 @@ async fn change(call: Call, wanted: bool) -> Answer {
         }
         let precondition = Precondition::Version(current.version);
         match writer.put(document, precondition, CredentialChange::Keep).await {
-            Ok(stored) => return respond_empty(&stored),
+            Ok(stored) => return Ok(stored),
             Err(StoreError::Changed { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -107,7 +107,14 @@ pub(super) async fn settle(
     let change = match (given, current) {
         (Some(input), _) => CredentialChange::Set(input.for_registry(registry)),
         (None, Some((current, _))) if has_reference(current) && !blank => {
-            let stored = store.credential(&integration(&document.name)).await?;
+            let stored = match store.credential(&integration(&document.name)).await {
+                Err(StoreError::Damaged(text)) => {
+                    tracing::error!(error = text, "a stored credential cannot be kept");
+                    let message = "give user name and password again: the stored ones are damaged";
+                    return Err(ApiError::invalid("credential", message));
+                }
+                stored => stored?,
+            };
             if stored.is_some_and(|c| c.audience == registry.audience()) {
                 CredentialChange::Keep
             } else if docker {

@@ -13,6 +13,9 @@ use crate::store::{StoreError, rules};
 /// Media type of every error.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// Seconds after which it is worth trying again what was not possible.
+const RETRY_AFTER: &str = "2";
+
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -48,8 +51,34 @@ pub enum ApiError {
     #[error("it was changed in the meantime; read it again")]
     Changed,
     /// The text is for the log alone.
-    #[error("the store is not available")]
+    #[error("the store is not available; try again, and see the server's log where that does not help")]
     Unavailable(String),
+    #[error(
+        "the store has no room for it: make room on the disk of the data directory, or raise the cluster's quota, and \
+         try again"
+    )]
+    StoreFull(String),
+    #[error(
+        "the store takes no writes, its file or file system is read-only: make it writable and try again; what is \
+         stored stays in force"
+    )]
+    StoreReadOnly(String),
+    #[error(
+        "what is stored is damaged: the server's log says what; write it anew, or restore it from a backup"
+    )]
+    StoreDamaged(String),
+    #[error(
+        "the cluster does not let pullgate itself do this: give its service account the roles that it is installed \
+         with; the server's log names the missing right"
+    )]
+    StoreForbidden(String),
+    #[error("the cluster's API server has too much to do; try again in a moment")]
+    StoreBusy(String),
+    /// A Secret with the name of the one that would be written.
+    #[error(
+        "the Secret {0}, in which the credential would be kept, belongs to something else; remove or rename it"
+    )]
+    SecretTaken(String),
     /// Who calls, or what they may do, could not be asked. The text is for the log alone.
     #[error("the cluster cannot be asked who calls and what they may do; try again")]
     Unanswered(String),
@@ -63,7 +92,7 @@ pub enum ApiError {
 /// A problem detail (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProblemDetails {
-    /// Identifies the kind of problem.
+    /// Identifies the kind of problem; for programs.
     #[schema(example = "urn:pullgate:problem:invalid")]
     r#type: String,
     /// The kind of problem in words.
@@ -106,6 +135,21 @@ impl ApiError {
         self.kind().0
     }
 
+    /// What the log is told and the caller is not.
+    fn inside(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable(inside)
+            | Self::StoreFull(inside)
+            | Self::StoreReadOnly(inside)
+            | Self::StoreDamaged(inside)
+            | Self::StoreForbidden(inside)
+            | Self::StoreBusy(inside)
+            | Self::Unanswered(inside)
+            | Self::Internal(inside) => Some(inside),
+            _ => None,
+        }
+    }
+
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
@@ -129,6 +173,18 @@ impl ApiError {
                 (StatusCode::PRECONDITION_REQUIRED, "precondition-required", "If-Match is needed")
             }
             Self::Changed => (StatusCode::PRECONDITION_FAILED, "changed", "Changed in the meantime"),
+            Self::StoreFull(_) => (StatusCode::INSUFFICIENT_STORAGE, "store-full", "No room left"),
+            Self::StoreReadOnly(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store-read-only", "The store takes no writes")
+            }
+            Self::StoreDamaged(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "store-damaged", "What is stored is damaged")
+            }
+            Self::StoreForbidden(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store-forbidden", "The cluster refuses pullgate")
+            }
+            Self::StoreBusy(_) => (StatusCode::SERVICE_UNAVAILABLE, "store-busy", "Too many requests"),
+            Self::SecretTaken(_) => (StatusCode::CONFLICT, "secret-taken", "The Secret is another's"),
             Self::Unavailable(_) | Self::Unanswered(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available")
             }
@@ -153,6 +209,12 @@ impl From<StoreError> for ApiError {
             }
             StoreError::Changed { .. } => Self::Changed,
             StoreError::Refused { .. } => Self::Refused(error.to_string()),
+            StoreError::Taken { secret, .. } => Self::SecretTaken(secret),
+            StoreError::Full(inside) => Self::StoreFull(inside),
+            StoreError::ReadOnly(inside) => Self::StoreReadOnly(inside),
+            StoreError::Damaged(inside) => Self::StoreDamaged(inside),
+            StoreError::Forbidden(inside) => Self::StoreForbidden(inside),
+            StoreError::Busy(inside) => Self::StoreBusy(inside),
             StoreError::Unavailable(inside) => Self::Unavailable(inside),
         }
     }
@@ -160,8 +222,8 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if let Self::Unavailable(inside) | Self::Unanswered(inside) | Self::Internal(inside) = &self {
-            tracing::error!(error = inside.as_str(), "a request of the management API failed");
+        if let Some(inside) = self.inside() {
+            tracing::error!(error = inside, "a request of the management API failed");
         }
         let (status, slug, title) = self.kind();
         let detail = self.to_string();
@@ -180,6 +242,9 @@ impl IntoResponse for ApiError {
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pullgate\""));
         }

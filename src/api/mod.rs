@@ -162,7 +162,8 @@ fn records<S: ToSchema>(routes: Routes, resource: Resource) -> Routes {
         .if_match(true)
         .takes(input())
         .answers(StatusCode::OK, record(), "Replaced", &["ETag"])
-        .fails(absent);
+        .fails(absent)
+        .fails(conflict);
     let mut remove = operation(Method::DELETE, &one, "remove", "Remove")
         .audited("remove", word)
         .if_match(true)
@@ -235,7 +236,12 @@ fn parts_of_records(routes: Routes) -> Routes {
             Operation::new(Method::DELETE, binding, "unbind", "Take a binding away")
                 .tag("spaces")
                 .audited("unbind", space)
-                .answers_empty("Unbound, or it was not bound", etag)
+                .answers(
+                    StatusCode::OK,
+                    Shape::named::<Manifest<SpaceSpec>>(space),
+                    "Unbound, or it was not bound: the space as it is now",
+                    etag,
+                )
                 .fails(absent)
                 .fails(conflict)
                 .fails(refused),

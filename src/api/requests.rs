@@ -113,7 +113,7 @@ pub(super) async fn resolve(mut call: Call) -> Answer {
     };
     let named = answer.map_err(|unanswered| match &*unanswered {
         Unconnected::Registry(fault) => ApiError::Registry(fault.to_string()),
-        Unconnected::Store(error) => ApiError::Unavailable(error.to_string()),
+        Unconnected::Store(error) => error.clone().into(),
     })?;
     let bare = image.split('@').next().unwrap_or_default();
     let project = || question.repository.split('/').next().unwrap_or_default().to_owned();

@@ -25,6 +25,13 @@ use super::error::{PROBLEM_JSON, ProblemDetails};
 use super::page::List;
 
 const JSON: &str = "application/json";
+/// What may come of any operation.
+const ALWAYS: [StatusCode; 4] = [
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
 /// Name of the security scheme in the document.
 const BEARER: &str = "bearer";
 
@@ -49,13 +56,13 @@ impl Operation {
         for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
             operation.parameter(ParameterIn::Path, name, None, Type::String, true);
         }
-        operation.fails(&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE])
+        operation.fails(&ALWAYS)
     }
 
     /// Writes a line of the audit log for every request, whatever becomes of it.
     pub fn audited(mut self, action: &'static str, kind: &'static str) -> Self {
         self.act = Some(Act { action, kind });
-        self
+        self.fails(&[StatusCode::INSUFFICIENT_STORAGE])
     }
 
     pub fn tag(mut self, tag: &str) -> Self {
@@ -71,8 +78,9 @@ impl Operation {
     pub fn if_match(mut self, required: bool) -> Self {
         let description = "The `ETag` of the version that this write is based on.";
         self.parameter(ParameterIn::Header, "If-Match", Some(description), Type::String, required);
-        let failures = [StatusCode::PRECONDITION_FAILED, StatusCode::PRECONDITION_REQUIRED];
-        self.fails(if required { &failures } else { &failures[..1] })
+        let failures =
+            [StatusCode::BAD_REQUEST, StatusCode::PRECONDITION_FAILED, StatusCode::PRECONDITION_REQUIRED];
+        self.fails(if required { &failures } else { &failures[..2] })
     }
 
     fn parameter(&mut self, at: ParameterIn, name: &str, text: Option<&str>, of: Type, required: bool) {
@@ -214,7 +222,7 @@ impl Routes {
     /// Declares an operation for everybody.
     pub fn add_open(self, mut operation: Operation, route: MethodRouter<Arc<ApiState>>) -> Self {
         operation.doc.security = Some(Vec::new());
-        for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE] {
+        for status in ALWAYS {
             operation.doc.responses.responses.remove(status.as_str());
         }
         self.add_route(operation, route)

@@ -184,7 +184,10 @@ impl Server {
     }
 
     async fn overview(&self, name: &str) -> anyhow::Result<Value> {
-        self.call(Method::GET, &format!("registries/{name}/overview")).await
+        let overview = self.call(Method::GET, &format!("registries/{name}/overview")).await?;
+        let told = overview["name"].is_string() && overview["health"]["state"].is_string();
+        anyhow::ensure!(told, "--server {} answered with something else than an overview", self.base);
+        Ok(overview)
     }
 
     async fn call(&self, method: Method, path: &str) -> anyhow::Result<Value> {
@@ -193,11 +196,14 @@ impl Server {
         // Without the cause, "error sending request" is all that is said.
         let answer = answer.with_context(|| format!("--server {} cannot be asked", self.base))?;
         let status = answer.status();
-        let body: Value = answer.json().await.unwrap_or_default();
+        let body: Result<Value, _> = answer.json().await;
         if !status.is_success() {
+            let body = body.unwrap_or_default();
             bail!("{} ({status})", body["detail"].as_str().unwrap_or("the server refuses"));
         }
-        Ok(body)
+        let no_api =
+            || format!("--server {} answered {status}, but no JSON; is it a management API?", self.base);
+        body.with_context(no_api)
     }
 }
 

@@ -25,7 +25,7 @@ impl Counted {
     }
 
     fn note<T>(&self, operation: StoreOperation, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
-        if matches!(outcome, Err(StoreError::Unavailable(_))) {
+        if outcome.as_ref().is_err_and(StoreError::is_failure) {
             self.metrics.store.failed(operation);
         }
         outcome

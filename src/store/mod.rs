@@ -115,9 +115,49 @@ pub enum StoreError {
     /// The record breaks a rule that is kept where it is stored; the text says which, for whoever wrote it.
     #[error("{} {name} was refused: {text}", .kind.as_str())]
     Refused { kind: Kind, name: Name, text: String },
-    /// The store's file or server is at fault; the text says what and what to do.
+    /// There is no room for it, on a disk or within a quota of the cluster. As of all that follow, the text says what and
+    /// what to do.
+    #[error("{0}")]
+    Full(String),
+    /// The file or its file system takes no writes.
+    #[error("{0}")]
+    ReadOnly(String),
+    /// What is stored cannot be read.
+    #[error("{0}")]
+    Damaged(String),
+    /// A Secret in which it would be kept is not pullgate's.
+    #[error(
+        "Secret {secret} in namespace {namespace} belongs to something else; name another one, or remove it"
+    )]
+    Taken { namespace: String, secret: String },
+    /// The cluster does not let pullgate do it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The server has too much to do.
+    #[error("{0}")]
+    Busy(String),
+    /// The store's file or server is at fault in another way.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl StoreError {
+    /// Whether the store failed; otherwise it answered, with a no.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Exists { .. }
+            | Self::Changed { .. }
+            | Self::Refused { .. }
+            | Self::Taken { .. } => false,
+            Self::Full(_)
+            | Self::ReadOnly(_)
+            | Self::Damaged(_)
+            | Self::Forbidden(_)
+            | Self::Busy(_)
+            | Self::Unavailable(_) => true,
+        }
+    }
 }
 
 /// The one seam between pullgate and where its records are kept.

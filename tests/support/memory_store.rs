@@ -1,7 +1,7 @@
 //! A [`RecordStore`] in memory, as its documentation has it, that can publish what it holds after each write as
 //! the index does, and can be made to fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -28,6 +28,10 @@ pub struct MemoryStore {
     pub lagging: AtomicBool,
     /// Everything fails while it is set.
     pub broken: AtomicBool,
+    /// Every write fails so while it is set.
+    pub failing: Mutex<Option<StoreError>>,
+    /// Credentials that cannot be read.
+    pub damaged: Mutex<BTreeSet<CredentialId>>,
     /// Every write is refused with [`REFUSAL`] while it is set, as by a rule of a cluster.
     pub refusing: AtomicBool,
     /// The next write panics after it was done.
@@ -60,6 +64,9 @@ impl MemoryStore {
     fn open_for(&self, kind: Kind, name: &str) -> Result<MutexGuard<'_, Inner>, StoreError> {
         if self.refusing.load(Ordering::SeqCst) {
             return Err(StoreError::Refused { kind, name: name.into(), text: REFUSAL.to_owned() });
+        }
+        if let Some(failure) = &*self.failing.lock().unwrap() {
+            return Err(failure.clone());
         }
         self.open()
     }
@@ -190,6 +197,11 @@ impl RecordStore for MemoryStore {
     }
 
     async fn credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError> {
+        if self.damaged.lock().unwrap().contains(id) {
+            return Err(StoreError::Damaged(
+                "the credential in /var/lib/pullgate/records.db is damaged".into(),
+            ));
+        }
         Ok(self.open()?.credentials.get(id).cloned())
     }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 /// What kept the store from opening. The database file is as it was, whatever the variant.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("cannot {doing} {}: {source}", .path.display())]
-    Io { path: PathBuf, doing: &'static str, source: io::Error },
-    #[error("cannot open the database {}: {source}", .path.display())]
-    Sqlite { path: PathBuf, source: rusqlite::Error },
+    #[error("cannot {doing} {}: {cause}", .path.display())]
+    Io { path: PathBuf, doing: &'static str, cause: io::Error },
+    #[error("cannot open the database {}: {cause}", .path.display())]
+    Sqlite { path: PathBuf, cause: rusqlite::Error },
     #[error("{} is an empty file, not a database; remove it to start with a new store, or restore it from a backup", .path.display())]
     Empty { path: PathBuf },
     #[error("{} is not a SQLite database; give the path of a pullgate database, or of a file that does not exist yet", .path.display())]

@@ -15,5 +15,5 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Names the file and what was tried in an I/O error.
 pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> OpenError {
     let path = path.to_owned();
-    move |source| OpenError::Io { path, doing, source }
+    move |cause| OpenError::Io { path, doing, cause }
 }

@@ -5,6 +5,7 @@
 //! other readers take their turn between.
 
 mod error;
+mod failure;
 mod files;
 mod records;
 mod rows;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::broadcast;
 
+use super::failure;
 use super::rows::{COLUMNS, Place, Unreadable, read, read_all};
 use super::seal::{self, Key, Unsealable};
 use super::watch::{Change, Told};
@@ -66,17 +67,19 @@ impl Records {
     /// The failure as the store's users see it.
     pub(super) fn explain(&self, failure: Failure) -> StoreError {
         let path = self.path.display();
-        StoreError::Unavailable(match failure {
-            Failure::Refused(error) => return error,
-            Failure::Database(error) => {
-                format!("the database {path}: {error}; check the disk and the file, nothing was changed")
+        match failure {
+            Failure::Refused(error) => error,
+            Failure::Database(error) => failure::of(&error, &self.path),
+            Failure::Text(error) => {
+                StoreError::Unavailable(format!("a record cannot be written to {path}: {error}"))
             }
-            Failure::Text(error) => format!("a record cannot be written to {path}: {error}"),
             Failure::Sealed(id) => {
                 let label = seal::row(&id);
-                format!("the credential {label} in {path} is damaged; give user name and password again")
+                StoreError::Damaged(format!(
+                    "the credential {label} in {path} is damaged; give user name and password again"
+                ))
             }
-        })
+        }
     }
 
     pub(super) fn get(&mut self, kind: Kind, name: &str) -> Outcome<Option<Document>> {
@@ -182,7 +185,8 @@ impl Records {
 
     pub(super) fn credential(&mut self, id: &CredentialId) -> Outcome<Option<Credential>> {
         let mut statement = self.connection.prepare_cached("SELECT sealed FROM credentials WHERE id = ?1")?;
-        let sealed: Option<Vec<u8>> = statement.query_row([seal::row(id)], |row| row.get(0)).optional()?;
+        let sealed = |row: &rusqlite::Row| Ok(row.get_ref(0)?.as_bytes().unwrap_or_default().to_vec());
+        let sealed: Option<Vec<u8>> = statement.query_row([seal::row(id)], sealed).optional()?;
         let opened = sealed.map(|sealed| self.key.open_credential(id, &sealed)).transpose();
         opened.map_err(|Unsealable| Failure::Sealed(id.clone()))
     }

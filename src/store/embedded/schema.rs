@@ -179,7 +179,7 @@ pub(super) fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
         Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, found: error.to_string() },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::InUse { path },
         Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
-        _ => OpenError::Sqlite { path, source: error },
+        _ => OpenError::Sqlite { path, cause: error },
     }
 }
 

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{KubernetesStore, code, overtaken, unavailable};
+use super::{KubernetesStore, code, failure, objection, overtaken};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
 use crate::hex::short_digest;
@@ -44,15 +44,25 @@ impl KubernetesStore {
                 None => return Ok(None),
             },
         };
-        let found = self.secrets().get_opt(&name).await.map_err(|error| unavailable(&error))?;
+        let found = self.secrets().get_opt(&name).await.map_err(|error| failure(&error))?;
         Ok(found.filter(|secret| belongs_to(secret, id)).and_then(|secret| credential_in(&secret)))
     }
 
     /// The Secret that a registry's record names.
     async fn integration_name(&self, registry: &str) -> Result<Option<String>, StoreError> {
-        let found =
-            self.records(Kind::Registry).get_opt(registry).await.map_err(|error| unavailable(&error))?;
+        let found = self.records(Kind::Registry).get_opt(registry).await.map_err(|error| failure(&error))?;
         Ok(found.and_then(|object| credential_name(&object.data["spec"]).map(str::to_owned)))
+    }
+
+    /// Refuses a record whose credential could not be kept, before the record is written.
+    pub(super) async fn check_secret(&self, document: &Document) -> Result<(), StoreError> {
+        let Some(name) = credential_name(&document.spec) else { return Ok(()) };
+        let id = CredentialId::Integration { registry: document.name.clone() };
+        let found = self.secrets().get_metadata_opt(name).await.map_err(|error| failure(&error))?;
+        match found {
+            Some(secret) if !belongs_to(&secret, &id) => Err(self.taken(name)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn set_integration(
@@ -84,9 +94,9 @@ impl KubernetesStore {
 
     async fn forget(&self, selector: &str) -> Result<(), StoreError> {
         let listed = self.secrets().list_metadata(&ListParams::default().labels(selector)).await;
-        for secret in listed.map_err(|error| unavailable(&error))? {
+        for secret in listed.map_err(|error| failure(&error))? {
             match self.secrets().delete(&secret.name_any(), &DeleteParams::default()).await {
-                Err(error) if code(&error) != 404 => return Err(unavailable(&error)),
+                Err(error) if code(&error) != 404 => return Err(failure(&error)),
                 _ => {}
             }
         }
@@ -101,7 +111,7 @@ impl KubernetesStore {
         let name = robot_name(robot);
         let Some(credential) = credential else {
             return match self.secrets().delete(&name, &DeleteParams::default()).await {
-                Err(error) if code(&error) != 404 => Err(unavailable(&error)),
+                Err(error) if code(&error) != 404 => Err(failure(&error)),
                 _ => Ok(()),
             };
         };
@@ -117,7 +127,7 @@ impl KubernetesStore {
     pub(super) async fn read_robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
         let selector = format!("{REGISTRY_DIGEST}={},{WORKSPACE_DIGEST}", label_of(registry));
         let listed = self.secrets().list_metadata(&ListParams::default().labels(&selector)).await;
-        let found = listed.map_err(|error| unavailable(&error))?;
+        let found = listed.map_err(|error| failure(&error))?;
         let mut robots: Vec<_> = found.iter().filter_map(|secret| robot_of(secret.annotations())).collect();
         robots.retain(|robot| robot.registry == registry);
         robots.sort_unstable();
@@ -127,7 +137,7 @@ impl KubernetesStore {
     /// The UID of pullgate's own namespace, which no other one has.
     pub(super) async fn read_installation(&self) -> Result<String, StoreError> {
         let namespaces = Api::<Namespace>::all(self.client.clone());
-        let found = namespaces.get_metadata(&self.namespace).await.map_err(|error| unavailable(&error))?;
+        let found = namespaces.get_metadata(&self.namespace).await.map_err(|error| failure(&error))?;
         found
             .metadata
             .uid
@@ -142,12 +152,9 @@ impl KubernetesStore {
         owner: Option<OwnerReference>,
         credential: &Credential,
     ) -> Result<(), StoreError> {
-        let found = self.secrets().get_opt(name).await.map_err(|error| unavailable(&error))?;
+        let found = self.secrets().get_opt(name).await.map_err(|error| failure(&error))?;
         if found.as_ref().is_some_and(|secret| !belongs_to(secret, id)) {
-            return Err(StoreError::Unavailable(format!(
-                "Secret {name} in namespace {} belongs to something else; name another one",
-                self.namespace
-            )));
+            return Err(self.taken(name));
         }
         let mut secret = secret_of(name, id, owner, credential);
         let done = match found {
@@ -157,7 +164,14 @@ impl KubernetesStore {
                 self.secrets().replace(name, &PostParams::default(), &secret).await
             }
         };
-        done.map(drop).map_err(|error| unavailable(&error))
+        done.map(drop).map_err(|error| {
+            let registry = parts(id).0;
+            objection(Kind::Registry, registry, &error).unwrap_or_else(|| failure(&error))
+        })
+    }
+
+    fn taken(&self, secret: &str) -> StoreError {
+        StoreError::Taken { namespace: self.namespace.clone(), secret: secret.to_owned() }
     }
 }
 
@@ -211,7 +225,7 @@ fn credential_in(secret: &Secret) -> Option<Credential> {
     })
 }
 
-fn belongs_to(secret: &Secret, id: &CredentialId) -> bool {
+fn belongs_to(secret: &impl ResourceExt, id: &CredentialId) -> bool {
     let (registry, workspace, space) = parts(id);
     let says = |key| secret.annotations().get(key).map(String::as_str);
     says(REGISTRY) == Some(registry) && says(WORKSPACE) == workspace && says(SPACE) == space

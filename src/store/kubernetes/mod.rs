@@ -65,13 +65,13 @@ impl KubernetesStore {
         created.map_err(|error| match (objection(*kind, name, &error), code(&error)) {
             (Some(refused), _) => refused,
             (None, 409) => StoreError::Exists { kind: *kind, name: name.clone() },
-            (None, _) => unavailable(&error),
+            (None, _) => failure(&error),
         })
     }
 
     /// The object at this version; what pullgate does not know of it (labels, finalizers) is kept.
     async fn at_version(&self, kind: Kind, name: &str, version: &str) -> Result<DynamicObject, StoreError> {
-        let found = self.records(kind).get_opt(name).await.map_err(|error| unavailable(&error))?;
+        let found = self.records(kind).get_opt(name).await.map_err(|error| failure(&error))?;
         let object = found.ok_or_else(|| StoreError::NotFound { kind, name: name.into() })?;
         match object.metadata.resource_version.as_deref() {
             Some(found) if found == version => Ok(object),
@@ -114,7 +114,7 @@ impl RecordStore for KubernetesStore {
     }
 
     async fn get(&self, kind: Kind, name: &str) -> Result<Option<Document>, StoreError> {
-        let found = self.read(kind).get_opt(name).await.map_err(|error| unavailable(&error))?;
+        let found = self.read(kind).get_opt(name).await.map_err(|error| failure(&error))?;
         Ok(found.map(|object| object.into_document(kind)))
     }
 
@@ -124,7 +124,7 @@ impl RecordStore for KubernetesStore {
         let (api, mut items) = (self.read(kind), Vec::new());
         let mut asked = ListParams::default().limit(u32::try_from(PAGE.min(limit + 1)).unwrap_or(u32::MAX));
         loop {
-            let page = api.list(&asked).await.map_err(|error| unavailable(&error))?;
+            let page = api.list(&asked).await.map_err(|error| failure(&error))?;
             let next = page.metadata.continue_.filter(|token| !token.is_empty());
             let wanted = |object: &RecordObject| after.is_none_or(|after| *object.name() > *after);
             items.extend(page.items.into_iter().filter(wanted).map(|object| object.into_document(kind)));
@@ -147,6 +147,9 @@ impl RecordStore for KubernetesStore {
         let Document { kind, name, .. } = &document;
         if *kind != Kind::Registry && !matches!(credential, CredentialChange::Keep) {
             return Err(StoreError::Unavailable(format!("a {} has no credential", kind.as_str())));
+        }
+        if let CredentialChange::Set(_) = &credential {
+            self.check_secret(&document).await?;
         }
         let written = match &precondition {
             Precondition::Absent => {
@@ -245,7 +248,11 @@ fn objection(kind: Kind, name: &str, error: &kube::Error) -> Option<StoreError> 
     // The API server words a denial (apiserver, webhook/errors/statuserror.go). Its code is of the webhook's choice; from
     // 500 on the webhook could not judge.
     let words = status.message.strip_prefix("admission webhook \"");
-    let denied = status.code < 500 && words.is_some_and(|words| words.contains("\" denied the request"));
+    let by_webhook = words.is_some_and(|words| words.contains("\" denied the request"));
+    // Likewise a policy's (apiserver, plugin/policy/validating), after the object's name.
+    let by_policy = status.message.contains(": ValidatingAdmissionPolicy '")
+        && status.message.contains("' denied request");
+    let denied = status.code < 500 && (by_webhook || by_policy);
     (invalid || denied).then(|| StoreError::Refused { kind, name: name.into(), text: status.message.clone() })
 }
 
@@ -254,17 +261,25 @@ fn overtaken(kind: Kind, name: &str, error: &kube::Error) -> StoreError {
     match code(error) {
         404 => StoreError::NotFound { kind, name: name.into() },
         409 => StoreError::Changed { kind, name: name.into() },
-        _ => unavailable(error),
+        _ => failure(error),
     }
 }
 
-fn unavailable(error: &kube::Error) -> StoreError {
-    StoreError::Unavailable(match error {
-        kube::Error::Api(status) => format!("the API server refused: {} ({})", status.message, status.code),
-        other => {
-            format!(
-                "the API server did not answer: {other}; check its address and pullgate's service account"
-            )
-        }
-    })
+/// Why the cluster did not do what pullgate asked of it for itself.
+fn failure(error: &kube::Error) -> StoreError {
+    let kube::Error::Api(status) = error else {
+        return StoreError::Unavailable(format!(
+            "the API server did not answer: {error}; check its address and pullgate's service account"
+        ));
+    };
+    let text = format!("the API server refused: {} ({})", status.message, status.code);
+    match status.code {
+        // A ResourceQuota, or the database behind the API server (etcd, mvcc.ErrSpaceExceeded).
+        403 if status.message.contains("exceeded quota") => StoreError::Full(text),
+        507 => StoreError::Full(text),
+        _ if status.message.contains("database space exceeded") => StoreError::Full(text),
+        401 | 403 => StoreError::Forbidden(text),
+        429 => StoreError::Busy(text),
+        _ => StoreError::Unavailable(text),
+    }
 }
