@@ -119,8 +119,9 @@ impl App {
             runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
         }
 
-        let pinning = Pinning::new(metadata.clone(), published.records.clone());
-        let admission = Admission::with_pinning(published.snapshot.clone(), metrics.clone(), Some(pinning));
+        let pinning =
+            config.suggest_digests.then(|| Pinning::new(metadata.clone(), published.records.clone()));
+        let admission = Admission::with_pinning(published.snapshot.clone(), metrics.clone(), pinning);
         let guard = guard::router(Guard::new(admission.clone(), published.records.clone()));
         let webhooks = handlers::router(admission).merge(guard);
         let state = ApiState::new(store.clone(), published.records, published.snapshot, authority, metadata);

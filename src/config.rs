@@ -196,9 +196,18 @@ struct TlsArgs {
         value_name = "NAME"
     )]
     client_name: Vec<String>,
+    /// Do not name the digest of an image's tag where a policy demands one. Without `--client-ca` it is never named: then
+    /// it would be told to whoever can reach the webhooks
+    #[arg(long, env = "PULLGATE_NO_DIGEST_SUGGESTIONS")]
+    no_digest_suggestions: bool,
 }
 
 impl TlsArgs {
+    /// Whether refusals may name digests: the API server alone can ask, and nobody objects.
+    fn suggests_digests(&self) -> bool {
+        self.client_ca.is_some() && !self.no_digest_suggestions
+    }
+
     /// What to serve, and to whom.
     fn sources(
         self,
@@ -206,8 +215,16 @@ impl TlsArgs {
         backend: Backend,
         namespace: &str,
     ) -> (CertificateSource, Option<ClientAuth>) {
-        let Self { tls_cert, tls_key, mut tls_name, tls_secret, webhook_config, client_ca, client_name } =
-            self;
+        let Self {
+            tls_cert,
+            tls_key,
+            mut tls_name,
+            tls_secret,
+            webhook_config,
+            client_ca,
+            client_name,
+            no_digest_suggestions: _,
+        } = self;
         let certificate = match (tls_cert, tls_key, backend) {
             (Some(cert), Some(key), _) => CertificateSource::Files { cert, key },
             (.., Backend::Embedded) => {
@@ -279,6 +296,8 @@ pub struct Config {
     pub certificate: CertificateSource,
     /// Whom the webhooks are for; `None`: whoever connects.
     pub clients: Option<ClientAuth>,
+    /// Whether refusals name the digests of tags; only where `clients` lets in the API server alone.
+    pub suggest_digests: bool,
     pub callers: CallerSource,
     pub store: StoreSource,
     /// How registries are asked; `None`: they are not.
@@ -306,6 +325,7 @@ impl TryFrom<ServeArgs> for Config {
         let callers = CallerSource::read(callers, backend)?;
         let AddressArgs { webhook_addr, api_addr, metrics_addr } = addresses;
         let LogArgs { log, log_json } = log;
+        let suggest_digests = tls.suggests_digests();
         let (certificate, clients) = tls.sources(&data_dir, backend, &namespace);
         Ok(Self {
             webhook: webhook_addr,
@@ -313,6 +333,7 @@ impl TryFrom<ServeArgs> for Config {
             metrics: metrics_addr,
             certificate,
             clients,
+            suggest_digests,
             callers,
             store: match backend {
                 Backend::Embedded => StoreSource::embedded(&data_dir, key_file),

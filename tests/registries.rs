@@ -11,4 +11,5 @@ mod platform;
 mod refusals;
 mod robots;
 mod served;
+mod suggestions;
 mod time;

@@ -44,7 +44,7 @@ pub struct Admission {
     snapshot: Arc<ArcSwap<Snapshot>>,
     metrics: Arc<Metrics>,
     room: Semaphore,
-    /// Absent where no registry can be asked.
+    /// Absent where somebody else than the API server may be asking.
     pinning: Option<Pinning>,
 }
 
@@ -54,7 +54,8 @@ impl Admission {
         Self::with_pinning(snapshot, metrics, None)
     }
 
-    /// The same, which tell the digest to write where one is demanded.
+    /// The same, which tell the digest to write where one is demanded: only for a listener that lets in the API server
+    /// alone.
     pub fn with_pinning(
         snapshot: Arc<ArcSwap<Snapshot>>,
         metrics: Arc<Metrics>,
@@ -195,11 +196,11 @@ impl Admission {
     fn validate(&self, review: &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable> {
         let snapshot = self.snapshot.load();
         let mut verdict = judge::judge(&snapshot, review, now())?;
+        // Dry runs are for trying things out, as often as one likes and leaving no trace.
+        let pinning = self.pinning.as_ref().filter(|_| !review.dry_run);
         for (image, decision) in &mut verdict.images {
             self.metrics.admission.decided(Webhook::Validate, review.operation, decision);
-            if decision.lacks_digest()
-                && let Some(pinning) = &self.pinning
-            {
+            if let Some(pinning) = pinning {
                 pinning.suggest(&snapshot.scope(&review.namespace), image.image, decision);
             }
         }

@@ -50,6 +50,8 @@ pub struct Review<'a, O = Object<'a>> {
     pub sub_resource: Cow<'a, str>,
     pub namespace: Cow<'a, str>,
     pub user: User<'a>,
+    /// Nothing will come of it.
+    pub dry_run: bool,
     pub object: Option<O>,
     pub old_object: Option<O>,
 }
@@ -94,6 +96,7 @@ struct Request<'a, O> {
     sub_resource: Option<Cow<'a, str>>,
     namespace: Option<Cow<'a, str>>,
     user: Option<User<'a>>,
+    dry_run: Option<bool>,
     object: Option<O>,
     old_object: Option<O>,
 }
@@ -120,6 +123,7 @@ pub fn parse<'a, O: Reviewed<'a>>(body: &'a [u8]) -> Result<Review<'a, O>, Revie
         sub_resource: request.sub_resource.unwrap_or_default(),
         namespace: request.namespace.unwrap_or_default(),
         user: request.user.unwrap_or_default(),
+        dry_run: request.dry_run.unwrap_or_default(),
         object: request.object,
         old_object: request.old_object,
     })
@@ -184,6 +188,7 @@ impl<'a, O: Reviewed<'a>> Request<'a, O> {
             "subResource" => reader.once(&mut self.sub_resource, Reader::string),
             "namespace" => reader.once(&mut self.namespace, Reader::string),
             "userInfo" => reader.fill(&mut self.user, User::member),
+            "dryRun" => reader.once(&mut self.dry_run, Reader::boolean),
             "object" => reader.fill(&mut self.object, O::member),
             "oldObject" => reader.fill(&mut self.old_object, O::member),
             _ => reader.skip(),

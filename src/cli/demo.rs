@@ -54,6 +54,7 @@ async fn serve_samples(directory: &Path) -> anyhow::Result<()> {
         metrics: free,
         certificate: CertificateSource::SelfSigned { dir: directory.join("data/tls"), names },
         clients: None,
+        suggest_digests: false,
         callers: CallerSource::Tokens(None),
         store: StoreSource::embedded(&directory.join("data"), None),
         settings: Settings { exempt_namespaces: vec!["kube-system".into()], public_max_age: None },

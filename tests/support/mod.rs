@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod client_ca;
 pub mod https_client;
 pub mod log;
 pub mod memory_store;

@@ -6,11 +6,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, Response, StatusCode};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
 use super::api::sha256;
 use super::cli::pullgate;
-use super::https_client::client;
+use super::https_client::{client, trusting_with};
 
 /// The token of the one Admin that [`Server::start`] makes, who may reveal passwords.
 pub const TOKEN: &str = "token-of-the-test";
@@ -111,6 +113,13 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         server
+    }
+
+    /// Has it called with a client's certificate from now on; `ca`: what signed the server's.
+    pub fn call_as(&mut self, ca: &str, (certificate, key): (String, PrivateKeyDer<'static>)) {
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let config = trusting_with(ca, b"http/1.1", Some((chain, key)));
+        self.client = Client::builder().tls_backend_preconfigured(config).no_proxy().build().unwrap();
     }
 
     pub async fn get(&self, url: String) -> Response {

@@ -5,53 +5,16 @@ use std::path::Path;
 
 use pullgate::tls::client_auth::{ClientAuth, Clients};
 use pullgate::tls::{Certificate, CertificateSource};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+use rcgen::ExtendedKeyUsagePurpose;
 use reqwest::Client;
 use rustls::ClientConfig;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
-use secrecy::ExposeSecret;
 use tempfile::{TempDir, tempdir};
 
-use super::{TICK, der, now, serve_config, until};
+use super::{TICK, der, serve_config, until};
+use crate::support::client_ca::ClientCa;
 use crate::support::https_client::trusting_with;
 use crate::support::server::{READY_WITHIN, Server as Process};
-
-/// A CA of clients.
-struct ClientCa {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl ClientCa {
-    fn new() -> Self {
-        let ca = pullgate::tls::issue::new_ca(now()).unwrap();
-        let key = KeyPair::from_pem(ca.key_pem.expose_secret()).unwrap();
-        let issuer = Issuer::from_ca_cert_pem(&ca.cert_pem, key).unwrap();
-        Self { pem: ca.cert_pem, issuer }
-    }
-
-    /// A certificate and its key, for one use.
-    fn issue(
-        &self,
-        common_name: &str,
-        dns: &[&str],
-        usage: ExtendedKeyUsagePurpose,
-    ) -> (String, PrivateKeyDer<'static>) {
-        let dns: Vec<_> = dns.iter().map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(dns).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        params.extended_key_usages = vec![usage];
-        let key = KeyPair::generate().unwrap();
-        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
-        (pem, PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap())
-    }
-
-    fn client(&self, common_name: &str, dns: &[&str]) -> (String, PrivateKeyDer<'static>) {
-        self.issue(common_name, dns, ExtendedKeyUsagePurpose::ClientAuth)
-    }
-}
 
 /// A server that lets in holders of a client certificate.
 struct Server {

@@ -159,6 +159,18 @@ impl<'de> Reader<'de> {
         }
     }
 
+    /// Reads `true` or `false`.
+    ///
+    /// # Errors
+    /// This is neither.
+    pub fn boolean(&mut self) -> Outcome<bool> {
+        match self.peek() {
+            Some(b't') => self.literal("true").map(|()| true),
+            Some(b'f') => self.literal("false").map(|()| false),
+            _ => Err(self.expected("a boolean")),
+        }
+    }
+
     /// Passes over one value of any kind.
     ///
     /// # Errors
