@@ -5,6 +5,7 @@ mod confirmed;
 mod discovery;
 mod drift;
 mod hostile;
+mod logins;
 mod outcomes;
 mod plan;
 mod platform;

@@ -164,6 +164,9 @@ fn health(status: &RegistryStatus) -> Health {
         since: condition.map(|c| c.last_transition_time),
     };
     let wrong = OF_HEALTH.iter().filter_map(|name| of(name)).find(|c| c.status == ConditionStatus::False);
+    // Nothing is wrong and yet nobody can log in.
+    let unchecked = || of("CredentialsValid").filter(|c| c.reason == "CredentialsNotChecked");
+    let wrong = wrong.or_else(unchecked);
     match (wrong, of("Reachable")) {
         (Some(wrong), _) => told(State::Unhealthy, Some(wrong)),
         (None, Some(reachable)) => told(State::Healthy, Some(reachable)),

@@ -138,7 +138,7 @@ impl Distribution {
             Challenge::Other => Ok(answer),
             Challenge::Basic if own => {
                 let answer = http.call(call.login(Login::Own)).await?;
-                if answer.status == StatusCode::UNAUTHORIZED { Err(http.reject()) } else { Ok(answer) }
+                if answer.status == StatusCode::UNAUTHORIZED { Err(http.refused()) } else { Ok(answer) }
             }
             Challenge::Basic => Err(Fault::CredentialsMissing),
             Challenge::Bearer { realm, service } => {
@@ -175,7 +175,7 @@ impl Distribution {
         }
         let answer = http.call(Call::new(Method::GET, realm).login(login)).await?;
         match answer.status {
-            StatusCode::UNAUTHORIZED if own => Err(http.reject()),
+            StatusCode::UNAUTHORIZED if own => Err(http.refused()),
             StatusCode::UNAUTHORIZED => Err(Fault::CredentialsMissing),
             StatusCode::FORBIDDEN => Err(Fault::NotPermitted("log in")),
             status if status.is_success() => {

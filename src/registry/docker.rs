@@ -37,6 +37,7 @@ impl RegistryClient for Docker {
             if !answer.status.is_success() {
                 return Err(Fault::NotPermitted("log in"));
             }
+            self.http.accepted();
         }
         let anonymous = match self.distribution.takes_anybody(&self.http, challenge.as_ref()).await {
             // Of one with a password nobody asks, and the token server is as it was said to be.

@@ -13,6 +13,21 @@ use crate::domain::unseen::visible;
 /// Characters of a registry's own words that are repeated.
 const REASON_MAX: usize = 256;
 
+/// Why a login that was refused does not say that the password is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    #[error("its {0} is not well by its own account")]
+    Ill(&'static str),
+    #[error("it does not say how it is")]
+    Silent,
+    #[error(
+        "it refuses the account without looking at the password, as after failed logins of somebody else under that name"
+    )]
+    Locked,
+    #[error("it refused a login that held before")]
+    HeldBefore,
+}
+
 /// Why a registry did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -41,6 +56,11 @@ pub enum Fault {
     ForeignRealm(String),
     #[error("the registry rejects user name and password; store the right ones")]
     CredentialsRejected,
+    /// It refused the login, and that says nothing of the password.
+    #[error(
+        "the registry cannot check user name and password now: {0}; they are tried again soon and need not be stored again"
+    )]
+    CredentialsNotChecked(Doubt),
     #[error("the registry asks for user name and password, and none are stored")]
     CredentialsMissing,
     /// Without asking: they were rejected a moment ago, and asking again might lock the account.
@@ -113,6 +133,7 @@ impl Fault {
             Self::Redirected(_) => "Redirected",
             Self::ForeignRealm(_) => "ForeignRealm",
             Self::CredentialsRejected | Self::CredentialsHeldBack | Self::Suspended => "CredentialsRejected",
+            Self::CredentialsNotChecked(_) => "CredentialsNotChecked",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::NotPermitted(_) => "NotPermitted",
             Self::TooOld { .. } => "TooOld",
@@ -151,6 +172,16 @@ impl Fault {
             self,
             Self::NotPermitted(_) | Self::NotFound | Self::Conflict | Self::Rejected(_) | Self::Declined(..)
         )
+    }
+
+    /// Whether another look in a few seconds is worth it, before the next regular one.
+    pub fn ends_soon(&self) -> bool {
+        match self {
+            Self::Paused(last) => last.ends_soon(),
+            Self::RateLimited { retry_after: Some(_) } => false,
+            Self::CredentialsNotChecked(_) => true,
+            fault => fault.passes(),
+        }
     }
 
     /// Whether it speaks of user name and password.

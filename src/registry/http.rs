@@ -5,7 +5,7 @@
 //! time, and one that fails is left alone for a while. A credential goes to its record's address and to the token server
 //! that the record names, and nowhere else.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -22,7 +22,7 @@ use url::Url;
 
 use super::address::Reach;
 use super::breaker::Breaker;
-use super::fault::Fault;
+use super::fault::{Doubt, Fault};
 use crate::domain::record::{Registry, Tls};
 use crate::store::{self, Credential};
 
@@ -46,6 +46,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a rejected user name and password are not tried again. Harbor locks the user for a moment and Artifactory
 /// for good after some failures.
 const HOLD_BACK: Duration = Duration::from_mins(1);
+/// How long a credential that held before may be refused before it counts as rejected, where a registry does not say why.
+const DOUBTED: Duration = Duration::from_secs(3);
 
 /// Where a registry is and how to talk to it.
 #[derive(Debug, Clone)]
@@ -157,8 +159,20 @@ pub struct Http {
     target: Target,
     calls: Semaphore,
     breaker: Breaker,
-    /// Until when the own credential is not sent.
-    held_back: Mutex<Option<Instant>>,
+    login: Mutex<LoginState>,
+}
+
+/// What is known of the own credential. A client is made anew when another one is stored.
+#[derive(Debug, Default)]
+struct LoginState {
+    /// Until when it is not sent.
+    held_back: Option<Instant>,
+    /// A refusal is looked into where the registry is checked, and says nothing elsewhere.
+    judged_by_check: bool,
+    /// The registry took it before.
+    held: bool,
+    /// Since when it is refused, and perhaps not for the password.
+    doubted: Option<std::time::Instant>,
 }
 
 impl Http {
@@ -199,7 +213,7 @@ impl Http {
             )
         })?;
         let (calls, breaker) = (Semaphore::new(CALLS), Breaker::default());
-        Ok(Self { client, target, calls, breaker, held_back: Mutex::default() })
+        Ok(Self { client, target, calls, breaker, login: Mutex::default() })
     }
 
     /// An address below the registry's own. `path` is put there as it is, with what it escapes.
@@ -224,10 +238,42 @@ impl Http {
         if self.has_credential() { Login::Own } else { Login::Anonymous }
     }
 
+    /// Leaves it to whoever calls [`Http::reject`] to say that the credential is wrong.
+    #[must_use]
+    pub fn judged_by_check(self) -> Self {
+        self.login().judged_by_check = true;
+        self
+    }
+
+    /// The registry took the own credential.
+    pub fn accepted(&self) {
+        let mut login = self.login();
+        (login.held, login.doubted) = (true, None);
+    }
+
+    /// Whether the registry took this very credential before.
+    pub fn held_before(&self) -> bool {
+        self.login().held
+    }
+
     /// The registry rejected the own credential: it is not sent for a while.
     pub fn reject(&self) -> Fault {
         self.hold_back();
         Fault::CredentialsRejected
+    }
+
+    /// The registry refused the own credential, and does not say why. One that held before is looked at again.
+    pub fn refused(&self) -> Fault {
+        let LoginState { judged_by_check, held, .. } = *self.login();
+        if judged_by_check || (held && self.doubt() < DOUBTED) {
+            return Fault::CredentialsNotChecked(Doubt::HeldBefore);
+        }
+        self.reject()
+    }
+
+    /// The own credential was refused, and perhaps not for the password; for how long it has been so.
+    pub fn doubt(&self) -> Duration {
+        self.login().doubted.get_or_insert_with(std::time::Instant::now).elapsed()
     }
 
     /// The registry keeps the own account out: to go on trying would prolong that.
@@ -237,7 +283,13 @@ impl Http {
     }
 
     fn hold_back(&self) {
-        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HOLD_BACK);
+        let mut login = self.login();
+        login.held_back = Some(Instant::now() + HOLD_BACK);
+        login.doubted = None;
+    }
+
+    fn login(&self) -> MutexGuard<'_, LoginState> {
+        self.login.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses a token server that is neither at the registry's own address nor the one that its record names.
@@ -340,7 +392,7 @@ impl Http {
             Login::Bearer(token) => SecretString::from(format!("Bearer {}", token.expose_secret())),
             Login::As { username, password } => basic(&store::basic(username, password)),
             Login::Own => {
-                let until = *self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
+                let until = self.login().held_back;
                 if until.is_some_and(|until| until > Instant::now()) {
                     return Err(Fault::CredentialsHeldBack);
                 }

@@ -143,3 +143,26 @@ async fn each_tier_is_told_of_a_missing_and_of_a_foreign_project_in_its_own_way(
         .refuses(403, "FORBIDDEN");
     send(&harbor, NOBODY, Method::PUT, &format!("{PROJECTS}/open"), &flag).await.refuses(401, "UNAUTHORIZED");
 }
+
+#[tokio::test]
+async fn a_right_password_is_refused_while_the_database_is_away() {
+    let harbor = harbor();
+    harbor.set_database_away(Some(Duration::from_millis(100)));
+    get(&harbor, ADMIN, ME).await.refuses(401, "UNAUTHORIZED");
+    get(&harbor, ADMIN, "/api/v2.0/robots").await.refuses(401, "UNAUTHORIZED");
+    for project in ["open", "closed", "missing"] {
+        let head = request(&harbor, ADMIN, Method::HEAD, &format!("{PROJECTS}?project_name={project}"));
+        told(head).await.unwrap().is(401);
+    }
+    get(&harbor, ADMIN, PROJECTS).await.is(500);
+    assert_eq!(get(&harbor, ADMIN, "/api/v2.0/systeminfo").await.is(200).json()["auth_mode"], "db_auth");
+    let asked = Instant::now();
+    let health = get(&harbor, NOBODY, "/api/v2.0/health").await.is(200).json();
+    assert!(asked.elapsed() >= Duration::from_millis(100));
+    assert_eq!(health["status"], "unhealthy");
+    let database = health["components"].as_array().unwrap().iter().find(|c| c["name"] == "database").unwrap();
+    assert_eq!((&database["status"], &database["error"]), (&json!("unhealthy"), &json!("dial error")));
+    assert!(!harbor.is_locked("admin"), "nothing was looked at");
+    harbor.set_database_away(None);
+    get(&harbor, ADMIN, ME).await.is(200);
+}

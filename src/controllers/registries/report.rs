@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::pull_secret::RobotId;
-use crate::registry::fault::Fault;
+use crate::registry::fault::{Doubt, Fault};
 use crate::registry::{Checked, Tier, Usage};
 use crate::store::conditions::{self, Saying};
 use crate::store::manifest::{
@@ -197,6 +197,17 @@ fn credentials(tier: Tier) -> Saying {
 
 fn failed(conditions: &mut Vec<Condition>, fault: &Fault, generation: i64) {
     let saying = Saying::no(fault.reason(), fault.to_string());
+    if let Fault::CredentialsNotChecked(doubt) = fault {
+        let unknown = |reason| Saying::unknown(reason).because(fault.to_string());
+        conditions::set(conditions, CREDENTIALS, unknown(fault.reason()), generation);
+        conditions::set(conditions, REACHABLE, Saying::yes("Answers"), generation);
+        let health = match doubt {
+            Doubt::Ill(_) => Saying::no("Unhealthy", fault.to_string()),
+            _ => Saying::unknown("NotAsked"),
+        };
+        conditions::set(conditions, HEALTHY, health, generation);
+        return;
+    }
     if fault.of_credentials() {
         // To be reminded of it is no news.
         if *fault != Fault::CredentialsHeldBack {

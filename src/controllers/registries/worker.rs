@@ -29,7 +29,8 @@ use crate::store::manifest::RegistryStatus;
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How soon the registry is asked again that was changed.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How soon a credential is read again that the store did not give.
+/// How soon a credential is read again that the store did not give, and a registry asked again that may be well in a moment:
+/// each time twice as late, up to the interval.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often what a registry holds is measured.
 const MEASURE: Duration = Duration::from_mins(5);
@@ -50,6 +51,8 @@ pub(super) struct Worker {
     wishes: u64,
     /// The last pass calls for another one at once.
     again: bool,
+    /// How soon to look again at what may end in a moment.
+    pause: Duration,
     /// All spaces were recorded once.
     discovered: bool,
     /// The next discovery is told in the log: the first one, and what an administrator asked for.
@@ -84,6 +87,7 @@ impl Worker {
             measure_at: Instant::now(),
             wishes: 0,
             again: false,
+            pause: RETRY,
             discovered: false,
             announce: true,
             begun: None,
@@ -149,7 +153,7 @@ impl Worker {
             self.refusals.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         }
         // Where the password was wrong, another one may be stored now: to look costs the registry nothing.
-        let rejected = self.trouble == Some(Fault::CredentialsRejected.reason());
+        let rejected = self.trouble.is_some_and(|reason| reason.starts_with("Credentials"));
         asked || rejected || self.connection.as_ref().is_none_or(|(known, _)| !same_work(known, registry))
     }
 
@@ -180,7 +184,8 @@ impl Worker {
                     if !same {
                         *known = Some(standing);
                     }
-                    !same
+                    // After trouble, accounts are kept at once and not when their own pause is over.
+                    !same || self.trouble.is_some()
                 });
                 self.look(client.as_ref(), registry, records, checked, &mut report).await;
                 if self.again {
@@ -194,6 +199,16 @@ impl Worker {
                 };
                 report.checked = Some(Err(fault));
             }
+        }
+        let fault = match (&report.checked, &report.discovered) {
+            (Some(Err(fault)), _) | (_, Some(Err(fault))) => Some(fault),
+            _ => None,
+        };
+        if fault.is_some_and(Fault::ends_soon) {
+            next = next.min(self.pause);
+            self.pause = (2 * self.pause).min(interval);
+        } else {
+            self.pause = RETRY;
         }
         self.tell(report).await;
         next

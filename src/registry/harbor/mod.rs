@@ -3,6 +3,7 @@
 //! Wrong user names and passwords are answered as if there were none: `GET /projects` says 200 and lists what is public.
 //! So nothing that a list lacks is gone before the login was shown to hold, and every project was asked for.
 
+mod login;
 mod projects;
 mod robots;
 
@@ -31,14 +32,6 @@ pub struct Harbor {
 }
 
 #[derive(Deserialize)]
-struct User {
-    #[serde(default)]
-    sysadmin_flag: bool,
-    #[serde(default)]
-    admin_role_in_auth: bool,
-}
-
-#[derive(Deserialize)]
 struct SystemInfo {
     auth_mode: Option<String>,
     harbor_version: Option<String>,
@@ -61,6 +54,7 @@ struct Component {
 impl Harbor {
     /// The Harbor that `http` leads to.
     pub fn new(http: Http) -> Self {
+        let http = http.judged_by_check();
         Self { http, distribution: Distribution::default() }
     }
 
@@ -78,7 +72,10 @@ impl RegistryClient for Harbor {
         if open.auth_mode.is_none() {
             return Err(Fault::NotA("Harbor"));
         }
-        let tier = self.tier().await?;
+        if !self.http.has_credential() {
+            return Err(Fault::CredentialsMissing);
+        }
+        let tier = self.log_in().await?;
         let SystemInfo { harbor_version, read_only, .. } = self.info(self.http.own()).await?;
         let version = harbor_version.unwrap_or_default();
         // Where none is told, what is asked for next shows whether it is there.
@@ -97,13 +94,21 @@ impl RegistryClient for Harbor {
     }
 
     async fn resolve(&self, _: &str, repository: &str, reference: &str) -> Result<Option<String>, Fault> {
-        let answer = self.distribution.resolve(&self.http, repository, reference, self.http.own()).await;
-        // Harbor says the same of an image that the account may not pull, and of a project that is not there.
+        let ask = || self.distribution.resolve(&self.http, repository, reference, self.http.own());
+        let answer = ask().await;
+        // Harbor says the same of an image that the account may not pull, of a project that is not there, and to an
+        // account that failed to log in: that has the rights of nobody.
         if let Err(Fault::NotPermitted(_)) = answer
             && let Some((project, _)) = repository.split_once('/')
-            && let Ok(None) = self.space(project).await
         {
-            return Err(Fault::NoProject(project.to_owned()));
+            match self.space(project).await {
+                Ok(None) => return Err(Fault::NoProject(project.to_owned())),
+                Err(Fault::CredentialsNotChecked(_)) => {
+                    self.log_in().await?;
+                    return ask().await;
+                }
+                _ => {}
+            }
         }
         answer
     }
@@ -118,24 +123,6 @@ impl Harbor {
         let answer = self.http.call(self.get("/systeminfo", &[]).login(login)).await?;
         let known = answer.status.is_success();
         known.then(|| answer.json("systeminfo").ok()).flatten().ok_or(Fault::NotA("Harbor"))
-    }
-
-    async fn tier(&self) -> Result<Tier, Fault> {
-        if !self.http.has_credential() {
-            return Err(Fault::CredentialsMissing);
-        }
-        let answer = self.http.call(self.get("/users/current", &[]).login(Login::Own)).await?;
-        match answer.status {
-            StatusCode::UNAUTHORIZED => Err(self.http.reject()),
-            // The account of a robot, which is no user.
-            StatusCode::PRECONDITION_FAILED => Ok(Tier::Robot),
-            status if status.is_success() => {
-                let user: User = answer.json("users/current")?;
-                let admin = user.sysadmin_flag || user.admin_role_in_auth;
-                Ok(if admin { Tier::SystemAdmin } else { Tier::User })
-            }
-            status => Err(Fault::Rejected(status.as_u16())),
-        }
     }
 
     /// Names of the parts that are not healthy. An unhealthy Harbor may say so with status 200.
@@ -164,7 +151,8 @@ impl Harbor {
             status if status.is_success() => Ok(answer),
             // Every write is denied with that word where Harbor is read-only, and a right that lacks with FORBIDDEN.
             StatusCode::FORBIDDEN if says(&answer, "DENIED") => Err(Fault::ReadOnly),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Fault::NotPermitted(to)),
+            StatusCode::UNAUTHORIZED => Err(self.http.refused()),
+            StatusCode::FORBIDDEN => Err(Fault::NotPermitted(to)),
             StatusCode::NOT_FOUND => Err(Fault::NotFound),
             StatusCode::CONFLICT => Err(Fault::Conflict),
             status => Err(match reason_of(&answer.body) {

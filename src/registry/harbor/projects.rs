@@ -126,6 +126,7 @@ impl Harbor {
         let exists = self.request(Method::HEAD, "/projects", &[("project_name", path)]).login(Login::Own);
         match self.http.call(exists).await?.status {
             StatusCode::NOT_FOUND => return Ok(None),
+            StatusCode::UNAUTHORIZED => return Err(self.http.refused()),
             StatusCode::FORBIDDEN => return Err(Fault::NotPermitted("see the project")),
             status if status.is_success() => {}
             status => return Err(Fault::Rejected(status.as_u16())),

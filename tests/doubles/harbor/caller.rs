@@ -31,11 +31,15 @@ const PUBLIC: [(&str, &str); 5] = [
 impl Caller {
     /// Tells who calls. After a failed login it sleeps, and until then nobody of that name logs in, not even with the
     /// right password (src/core/auth/authenticator.go, `Login`). Robots are looked up before that and know no lock;
-    /// but one whose secret is wrong goes on to be taken for a user, and sleeps as one.
+    /// but one whose secret is wrong goes on to be taken for a user, and sleeps as one. Without a database nobody is
+    /// known, and nobody is locked for it.
     pub async fn of(headers: &HeaderMap, state: &Arc<Mutex<State>>) -> Self {
         let Some((name, password)) = basic(headers) else { return Self::Anonymous };
         let frozen = {
             let mut state = state.lock().unwrap();
+            if state.database_away.is_some() {
+                return Self::Anonymous;
+            }
             if let Some(robot) = state.robots.values().find(|robot| {
                 let rightful = !robot.disabled && !robot.has_expired() && robot.secret == password;
                 rightful && state.full_name(robot) == name

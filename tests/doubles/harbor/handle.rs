@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use jiff::SignedDuration;
@@ -171,6 +172,17 @@ impl Harbor {
 
     pub fn set_read_only(&self, read_only: bool) {
         self.state().read_only = read_only;
+    }
+
+    /// Takes the database away, which `GET /health` finds out only after so long, some ten seconds with a real one; with
+    /// `None` it is back.
+    pub fn set_database_away(&self, noticed_after: Option<Duration>) {
+        self.state().database_away = noticed_after;
+    }
+
+    /// As if somebody had failed to log in under this name just now.
+    pub fn lock(&self, user: &str) {
+        self.state().failures.insert(user.to_owned(), Instant::now());
     }
 
     pub fn set_version(&self, version: &'static str) {

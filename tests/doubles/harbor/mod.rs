@@ -108,6 +108,20 @@ async fn since_2_2(Of(state): Of<Held>, request: Request, next: Next) -> Respons
     }
 }
 
+/// What Harbor answers while its database is away: what it has in memory, 401 to whoever would have to be known, and else
+/// that it failed.
+fn without_database(state: &Held, request: &Request) -> Option<Refusal> {
+    state.lock().unwrap().database_away?;
+    let path = request.uri().path();
+    match path.strip_prefix(API) {
+        Some("/systeminfo" | "/health" | "/ping") => None,
+        Some("/projects") if *request.method() == Method::HEAD => Some(Refusal::unauthorized()),
+        Some(path) if path.starts_with("/projects") => Some(Refusal::internal()),
+        Some(_) => Some(Refusal::unauthorized()),
+        None => Some(Refusal::internal()),
+    }
+}
+
 /// What happens before any handler, in Harbor's order (src/server/middleware): the session, CSRF, who calls, read-only
 /// mode. Every answer sets a session cookie, and whoever sends it back is taken for a browser.
 async fn gate(Of(state): Of<Held>, mut request: Request, next: Next) -> Response {
@@ -128,7 +142,10 @@ async fn gate(Of(state): Of<Held>, mut request: Request, next: Next) -> Response
             request.extensions_mut().insert(caller);
             let uri = request.uri().clone();
             request.extensions_mut().insert(uri);
-            next.run(request).await
+            match without_database(&state, &request) {
+                None => next.run(request).await,
+                Some(refusal) => refusal.into_response(),
+            }
         }
     };
     let headers = response.headers_mut();

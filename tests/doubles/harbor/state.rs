@@ -1,7 +1,7 @@
 //! What a Harbor knows: projects, users, robots and its settings.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -105,6 +105,8 @@ pub struct State {
     /// When somebody of this name last failed to log in.
     pub failures: HashMap<String, Instant>,
     pub read_only: bool,
+    /// The database does not answer, which `GET /health` finds out only after so long.
+    pub database_away: Option<Duration>,
     /// The error of each component that has one.
     pub ill: BTreeMap<String, String>,
     /// Of the tokens for `/v2`.
@@ -132,6 +134,7 @@ impl State {
             users: BTreeMap::from([("admin".to_owned(), admin)]),
             failures: HashMap::new(),
             read_only: false,
+            database_away: None,
             ill: BTreeMap::new(),
             signer: Signer::new(),
             registry,

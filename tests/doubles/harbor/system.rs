@@ -31,15 +31,22 @@ pub fn routes() -> Router<Held> {
 
 /// 200 whatever the health is.
 async fn health(Of(state): Of<Held>) -> Json<Value> {
-    let state = state.lock().unwrap();
+    let away = state.lock().unwrap().database_away;
+    if let Some(noticed_after) = away {
+        tokio::time::sleep(noticed_after).await;
+    }
+    let mut ill = state.lock().unwrap().ill.clone();
+    if away.is_some() {
+        ill.insert("database".to_owned(), "dial error".to_owned());
+    }
     let components: Vec<_> = COMPONENTS
         .iter()
-        .map(|name| match state.ill.get(*name) {
+        .map(|name| match ill.get(*name) {
             Some(error) => json!({"name": name, "status": "unhealthy", "error": error}),
             None => json!({"name": name, "status": "healthy"}),
         })
         .collect();
-    let status = if state.ill.is_empty() { "healthy" } else { "unhealthy" };
+    let status = if ill.is_empty() { "healthy" } else { "unhealthy" };
     Json(json!({"status": status, "components": components}))
 }
 

@@ -1,0 +1,138 @@
+//! Whether a Harbor takes the integrating account, and if not, whether its password is wrong.
+//!
+//! Harbor answers 401 as well when it cannot check a password: its database is away, or the account is locked for a moment
+//! (`frozen`, 1.5 s) because somebody else failed to log in under that name. What tells them apart: a password that was
+//! looked at and found wrong is answered after those 1.5 s, a locked account at once (src/core/auth, `Login`); and
+//! `/health` says how the database is.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures::future::{Either, select};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use tokio::time::{sleep, timeout};
+
+use super::{Harbor, Health};
+use crate::registry::Tier;
+use crate::registry::fault::{Doubt, Fault};
+use crate::registry::http::Login;
+
+/// How long Harbor keeps the answer to a wrong password back, a little less for clocks.
+const LOOKED_AT: Duration = Duration::from_millis(1400);
+/// How long an account is locked after that of somebody else's, and after our own, which is over with its answer.
+const LOCKED: Duration = Duration::from_millis(1550);
+const OWN_LOCK: Duration = Duration::from_millis(50);
+/// How much longer it may be waited, so that two who were locked out do not meet again.
+const JITTER: Duration = Duration::from_millis(400);
+/// How long the answer about its health is waited for after a second refusal: with its database away it takes some 10 s.
+const HEALTH: Duration = Duration::from_secs(15);
+const HEALTH_OF_KNOWN: Duration = Duration::from_millis(500);
+/// How long an account that is refused without a look at its password is not taken for rejected: one that never was
+/// accepted, and one that was.
+const NEW: Duration = Duration::from_secs(5);
+const KNOWN: Duration = Duration::from_mins(2);
+/// Parts without which no login can be checked.
+const NEEDED: [&str; 3] = ["database", "core", "redis"];
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    sysadmin_flag: bool,
+    #[serde(default)]
+    admin_role_in_auth: bool,
+}
+
+/// One login's outcome.
+enum Look {
+    Accepted(Tier),
+    /// And whether the password was looked at, by how long the answer took.
+    Refused {
+        looked_at: bool,
+    },
+}
+
+impl Harbor {
+    /// Logs in as the integrating account.
+    ///
+    /// # Errors
+    /// [`Fault::CredentialsRejected`] where the password is wrong, [`Fault::CredentialsNotChecked`] where that cannot be
+    /// told.
+    pub(super) async fn log_in(&self) -> Result<Tier, Fault> {
+        let looked_at = match self.look().await? {
+            Look::Accepted(tier) => return Ok(tier),
+            Look::Refused { looked_at } => looked_at,
+        };
+        let mut health = pin!(self.can_check());
+        if looked_at && !self.http.held_before() {
+            health.await.map_err(Fault::CredentialsNotChecked)?;
+            return Err(self.http.reject());
+        }
+        let pause = if looked_at { OWN_LOCK } else { LOCKED } + jitter();
+        let again = async {
+            sleep(pause).await;
+            self.look().await
+        };
+        let (again, health) = match select(&mut health, pin!(again)).await {
+            Either::Left((health, again)) => {
+                health.map_err(Fault::CredentialsNotChecked)?;
+                (again.await?, Ok(()))
+            }
+            Either::Right((again, health)) => {
+                let patience = if self.http.held_before() { HEALTH_OF_KNOWN } else { HEALTH };
+                match again? {
+                    accepted @ Look::Accepted(_) => (accepted, Ok(())),
+                    refused => (refused, timeout(patience, health).await.unwrap_or(Err(Doubt::Silent))),
+                }
+            }
+        };
+        match again {
+            Look::Accepted(tier) => Ok(tier),
+            Look::Refused { looked_at } => {
+                health.map_err(Fault::CredentialsNotChecked)?;
+                let patience = if self.http.held_before() { KNOWN } else { NEW };
+                if looked_at || self.http.doubt() > patience {
+                    return Err(self.http.reject());
+                }
+                Err(Fault::CredentialsNotChecked(Doubt::Locked))
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Look, Fault> {
+        let asked = Instant::now();
+        let answer = self.http.call(self.get("/users/current", &[]).login(Login::Own)).await?;
+        let tier = match answer.status {
+            StatusCode::UNAUTHORIZED => {
+                self.http.doubt();
+                return Ok(Look::Refused { looked_at: asked.elapsed() >= LOOKED_AT });
+            }
+            // The account of a robot, which is no user.
+            StatusCode::PRECONDITION_FAILED => Tier::Robot,
+            status if status.is_success() => {
+                let user: User = answer.json("users/current")?;
+                if user.sysadmin_flag || user.admin_role_in_auth { Tier::SystemAdmin } else { Tier::User }
+            }
+            status => return Err(Fault::Rejected(status.as_u16())),
+        };
+        self.http.accepted();
+        Ok(Look::Accepted(tier))
+    }
+
+    /// Whether Harbor can check passwords, by its own account.
+    async fn can_check(&self) -> Result<(), Doubt> {
+        let answer = self.http.call(self.get("/health", &[])).await;
+        let answer = answer.ok().filter(|answer| answer.status.is_success()).ok_or(Doubt::Silent)?;
+        let Health { components } = answer.json("health").map_err(|_| Doubt::Silent)?;
+        let ill = |name: &&str| components.iter().any(|c| c.name == *name && c.status != "healthy");
+        NEEDED.into_iter().find(ill).map_or(Ok(()), |name| Err(Doubt::Ill(name)))
+    }
+}
+
+/// Up to [`JITTER`].
+fn jitter() -> Duration {
+    let mut random = [0_u8];
+    // Without random numbers everybody waits as long.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    JITTER * u32::from(random[0]) / 255
+}
