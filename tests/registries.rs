@@ -14,3 +14,4 @@ mod robots;
 mod served;
 mod suggestions;
 mod time;
+mod trust;

@@ -1,13 +1,14 @@
 //! What can go wrong with a registry, in words for the person who integrated it. Of the registry's own text only the reason
 //! of a refusal is repeated, short and printable: it may hold anything.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::address::Unreachable;
+use super::trust::TlsFault;
 use crate::domain::unseen::visible;
 
 /// Characters of a registry's own words that are repeated.
@@ -40,10 +41,8 @@ pub enum Fault {
     AddressForbidden(String),
     #[error("{0} refuses connections; check the port of spec.url, and whether the registry runs")]
     Refused(String),
-    #[error(
-        "no trusted TLS connection ({0}); check that spec.url speaks TLS, and set spec.tls.caBundle to its CA"
-    )]
-    Tls(String),
+    #[error("there is no trusted TLS connection: {0}")]
+    Tls(TlsFault),
     #[error("the registry did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
     #[error("the connection ended before the answer was complete")]
@@ -127,7 +126,7 @@ impl Fault {
             Self::NameResolution(_) => "NameResolution",
             Self::AddressForbidden(_) => "AddressForbidden",
             Self::Refused(_) => "ConnectionRefused",
-            Self::Tls(_) => "Tls",
+            Self::Tls(fault) => fault.reason(),
             Self::TimedOut(_) => "TimedOut",
             Self::Interrupted => "Interrupted",
             Self::Redirected(_) => "Redirected",
@@ -197,41 +196,55 @@ impl Fault {
 
     /// What reqwest says, of a call to `host` that had `limit` to be answered in.
     pub(super) fn of_transport(error: &reqwest::Error, host: &str, limit: Duration) -> Self {
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            match inner.downcast_ref() {
-                Some(Unreachable::Unresolved) => return Self::NameResolution(host.to_owned()),
-                Some(Unreachable::Forbidden) => return Self::AddressForbidden(host.to_owned()),
-                None => {}
-            }
-            if let Some(error) = inner.downcast_ref::<io::Error>() {
-                if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                    return Self::of_tls(tls);
-                }
-                match error.kind() {
-                    io::ErrorKind::ConnectionRefused
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable => return Self::Refused(host.to_owned()),
-                    _ => {}
-                }
-            }
-            cause = inner.source();
+        match find::<Unreachable>(error) {
+            Some(Unreachable::Unresolved) => return Self::NameResolution(host.to_owned()),
+            Some(Unreachable::Forbidden) => return Self::AddressForbidden(host.to_owned()),
+            None => {}
+        }
+        if let Some(tls) = find::<rustls::Error>(error) {
+            return Self::Tls(TlsFault::of(tls));
+        }
+        let io = find::<io::Error>(error);
+        if io.is_some_and(|error| {
+            let unreached = [
+                io::ErrorKind::ConnectionRefused,
+                io::ErrorKind::HostUnreachable,
+                io::ErrorKind::NetworkUnreachable,
+            ];
+            unreached.contains(&error.kind())
+        }) {
+            return Self::Refused(host.to_owned());
         }
         let tls = error.url().is_some_and(|url| url.scheme() == "https");
         if error.is_timeout() {
             Self::TimedOut(limit)
         } else if error.is_connect() && tls {
-            Self::Tls("the server ended the handshake".to_owned())
+            let ended = io.and_then(TlsFault::of_end);
+            Self::Tls(ended.unwrap_or(TlsFault::Ended))
         } else {
             Self::Interrupted
         }
     }
+}
 
-    fn of_tls(error: &rustls::Error) -> Self {
-        match error {
-            rustls::Error::InvalidCertificate(error) => Self::Tls(error.to_string()),
-            // No TLS at the other end, or none that this end speaks.
-            error => Self::Tls(error.to_string()),
+/// The first error of a type among the causes of another. An I/O error hides what it wraps: its source is the source of
+/// that.
+fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+    let mut cause = Some(error);
+    // Causes do not go on for ever, and nobody promises it.
+    for _ in 0..32 {
+        let here = cause?;
+        if let Some(found) = here.downcast_ref::<E>() {
+            // Of I/O errors the innermost knows most.
+            let inner = here.downcast_ref::<io::Error>().and_then(wrapped).and_then(find::<E>);
+            return Some(inner.unwrap_or(found));
         }
+        let inner = here.downcast_ref::<io::Error>().and_then(wrapped);
+        cause = inner.or_else(|| here.source());
     }
+    None
+}
+
+fn wrapped(error: &io::Error) -> Option<&(dyn Error + 'static)> {
+    error.get_ref().map(|inner| inner as &(dyn Error + 'static))
 }

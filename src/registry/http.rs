@@ -12,7 +12,7 @@ use backon::{ExponentialBuilder, Retryable};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Certificate, Client, Method, StatusCode, redirect};
+use reqwest::{Client, Method, StatusCode, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -23,6 +23,7 @@ use url::Url;
 use super::address::Reach;
 use super::breaker::Breaker;
 use super::fault::{Doubt, Fault};
+use super::trust;
 use crate::domain::record::{Registry, Tls};
 use crate::store::{self, Credential};
 
@@ -192,26 +193,13 @@ impl Http {
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
             .pool_max_idle_per_host(CALLS);
-        match &target.tls {
-            Tls { skip_verify: true, .. } => client = client.tls_danger_accept_invalid_certs(true),
-            Tls { ca: Some(pem), .. } => {
-                let unusable = || Fault::Settings("spec.tls.caBundle holds no usable certificate".to_owned());
-                let trusted = Certificate::from_pem_bundle(pem.as_bytes()).map_err(|_| unusable())?;
-                if trusted.is_empty() {
-                    return Err(unusable());
-                }
-                client = client.tls_certs_only(trusted);
-            }
-            // None are needed, and a machine may have none.
-            Tls { .. } if target.url.scheme() == "http" => client = client.tls_certs_only([]),
-            Tls { .. } => {}
-        }
-        let client = client.build().map_err(|_| {
-            Fault::Settings(
-                "no certificates are trusted here: install the system's (ca-certificates), or set spec.tls.caBundle"
-                    .to_owned(),
-            )
-        })?;
+        client = match trust::client_config(&target.tls, target.url.scheme() == "http")? {
+            Some(config) => client.tls_backend_preconfigured(config),
+            None if target.tls.skip_verify => client.tls_danger_accept_invalid_certs(true),
+            None => client.tls_certs_only([]),
+        };
+        let client =
+            client.build().map_err(|error| Fault::Settings(format!("HTTP cannot be set up: {error}")))?;
         let (calls, breaker) = (Semaphore::new(CALLS), Breaker::default());
         Ok(Self { client, target, calls, breaker, login: Mutex::default() })
     }
@@ -343,7 +331,7 @@ impl Http {
         if let Some(body) = &call.body {
             request = request.json(body);
         }
-        let outcome = self.answer(request, host).await;
+        let outcome = self.answer(request, &call.url).await;
         match &outcome {
             Err(Fault::RateLimited { .. } | Fault::Redirected(_) | Fault::TooLarge(_)) | Ok(_) => {
                 self.breaker.answered();
@@ -353,12 +341,13 @@ impl Http {
         outcome
     }
 
-    async fn answer(&self, request: reqwest::RequestBuilder, host: &str) -> Result<Answer, Fault> {
+    async fn answer(&self, request: reqwest::RequestBuilder, url: &Url) -> Result<Answer, Fault> {
+        let host = url.host_str().unwrap_or_default();
         let fault = |error: reqwest::Error| Fault::of_transport(&error, host, ANSWER);
         let mut response = request.send().await.map_err(fault)?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-            return Err(Fault::Redirected(host_of(&headers)));
+            return Err(Fault::Redirected(origin_of(&headers, url)));
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(Fault::RateLimited { retry_after: retry_after(&headers, Timestamp::now()) });
@@ -412,11 +401,15 @@ fn basic(encoded: &SecretString) -> SecretString {
     format!("Basic {}", encoded.expose_secret()).into()
 }
 
-/// Where a redirect goes, by its host alone: the rest may carry anything.
-fn host_of(headers: &HeaderMap) -> String {
+/// Where a redirect goes, by scheme, host and port alone: the rest may carry anything.
+fn origin_of(headers: &HeaderMap, asked: &Url) -> String {
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
-    let host = location.and_then(|to| Url::parse(to).ok()).and_then(|to| to.host_str().map(str::to_owned));
-    host.unwrap_or_else(|| "another path".to_owned())
+    let Some(to) = location.and_then(|to| asked.join(to).ok()) else { return "no address".to_owned() };
+    let (Some(host), Some(port)) = (to.host_str(), to.port_or_known_default()) else {
+        return "no address of HTTP".to_owned();
+    };
+    let origin = format!("{}://{host}:{port}", to.scheme());
+    if to.origin() == asked.origin() { format!("another path of {origin}") } else { origin }
 }
 
 /// What `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3).

@@ -13,6 +13,7 @@ pub mod fault;
 pub mod harbor;
 pub mod http;
 pub mod metadata;
+pub mod trust;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -82,6 +82,11 @@ impl Served {
         &self.authority.pem
     }
 
+    /// SHA-256 of the certificate that it shows, as openssl prints it.
+    pub fn fingerprint(&self) -> String {
+        self.authority.fingerprint()
+    }
+
     /// Shows another certificate to everybody who connects from now on.
     pub fn show(&self, leaf: Leaf) {
         *self.inside.tls.lock().unwrap() = Some(TlsAcceptor::from(self.authority.server(leaf)));

@@ -128,9 +128,12 @@ async fn a_certificate_may_be_wrong() {
     let harbor = Harbor::start(Options { tls: Some(Leaf::Good), ..Options::default() });
     assert!(harbor.url().starts_with("https://127.0.0.1:"));
     get(&harbor, ADMIN, HEALTH).await.is(200);
-    for (leaf, reason) in
-        [(Leaf::Expired, "Expired"), (Leaf::WrongName, "NotValidForName"), (Leaf::UnknownCa, "BadSignature")]
-    {
+    for (leaf, reason) in [
+        (Leaf::Expired, "Expired"),
+        (Leaf::NotYetValid, "NotValidYet"),
+        (Leaf::WrongName, "NotValidForName"),
+        (Leaf::UnknownCa, "BadSignature"),
+    ] {
         harbor.show(leaf);
         let error = format!("{:?}", broken(&harbor, HEALTH).await.unwrap_err());
         assert!(error.contains(reason), "{leaf:?}: {error}");

@@ -69,7 +69,8 @@ async fn a_database_that_is_away_for_three_seconds_costs_seconds() {
     sleep(Duration::from_secs(3).saturating_sub(away.elapsed())).await;
     harbor.set_database_away(None);
     within(Duration::from_secs(6), "the login holds", async || login(&platform).await[0] == "True").await;
-    within(Duration::from_secs(3), "accounts are made", async || platform.robot("b", None).await.is_some()).await;
+    within(Duration::from_secs(3), "accounts are made", async || platform.robot("b", None).await.is_some())
+        .await;
     within(Duration::from_secs(3), "projects are read", async || {
         platform.condition(Kind::Registry, "corp", "Discovered").await[0] == "True"
     })
