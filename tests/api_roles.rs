@@ -133,9 +133,14 @@ async fn a_workspaces_registries_are_its_admins() {
         assert!(!refused.text.contains("nobody") && !refused.text.contains("\"b\""));
     }
     assert_eq!(api.store.dump(), before);
-    // A name that another tenant's record has says only that it is taken.
-    let taken = api.post("wa", "/registries", owned("b-quay", "a", "https://q.example.com")).await.is(409);
-    assert!(!taken.text.contains("workspace"), "{}", taken.text);
+    // A name that somebody's record has says only that it is taken: the same of one's own, of another tenant's, and of the
+    // platform's, whatever there is beside it.
+    let of_own = api.post("wa", "/registries", owned("a-own", "a", "https://q.example.com")).await.is(409);
+    for name in ["b-quay", "corp"] {
+        let taken = api.post("wa", "/registries", owned(name, "a", "https://q.example.com")).await;
+        same(&taken, &of_own, (name, "a-own"));
+        assert!(!taken.text.contains("workspace") && !taken.text.contains(name), "{}", taken.text);
+    }
 
     let changed = api.put("wa", "/registries/a-own", "*", created.json()).await.is(200);
     let etag =
@@ -218,4 +223,42 @@ fn a_tokens_file_says_which_entry_is_wrong() {
         assert!(error.contains(words), "{text}: {error}");
         assert!(!error.contains("my-token"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn names_of_harbors_in_the_cluster_are_reserved() {
+    let api = Client::populated().await;
+    let managed =
+        json!({"type": "Harbor", "url": "https://harbor.example.org", "source": "Helm harbor/there"});
+    api.store.seed(Kind::Registry, "managed-harbor-there", managed, Value::Null);
+    let there =
+        api.post("wa", "/registries", owned("managed-harbor-there", "a", "https://q.io")).await.is(422);
+    let absent =
+        api.post("wa", "/registries", owned("managed-harbor-none", "a", "https://q.io")).await.is(422);
+    same(&there.says("reserved").names("metadata.name"), &absent, ("there", "none"));
+    api.post("root", "/registries", harbor("managed-mine", "mine.example.com"))
+        .await
+        .is(422)
+        .names("metadata.name");
+    let mut theirs = owned("managed-harbor-prod", "a", "https://q.io");
+    theirs["spec"]["source"] = json!("Helm harbor/prod");
+    api.post("wa", "/registries", theirs).await.is(422);
+    // An administrator hands one over, or puts one back.
+    let managed = json!({"type": "Harbor", "url": "https://prod.example.org", "source": "Helm harbor/prod"});
+    let put_back =
+        json!({"metadata": {"name": "managed-harbor-prod"}, "spec": managed, "credential": credential()});
+    let mut other = put_back.clone();
+    other["metadata"]["name"] = json!("managed-harbor-other");
+    api.post("root", "/registries", other).await.is(422).names("metadata.name");
+    api.post("root", "/registries", put_back).await.is(201);
+    // What has such a name already can be changed and removed.
+    api.store.seed(
+        Kind::Registry,
+        "managed-old",
+        json!({"type": "Docker", "url": "https://old.io"}),
+        Value::Null,
+    );
+    let changed = json!({"spec": {"type": "Docker", "url": "https://older.io"}});
+    api.put("root", "/registries/managed-old", "*", changed).await.is(200);
+    api.delete("root", "/registries/managed-old", "*").await.is(204);
 }

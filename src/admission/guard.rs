@@ -142,7 +142,7 @@ impl Subject {
     fn problems(&self, records: &Records) -> Vec<Problem> {
         match self {
             Self::Nothing => Vec::new(),
-            Self::Created(document) => rules::problems(records, document),
+            Self::Created(document) => rules::creation_problems(records, document),
             Self::Changed { before, after } => rules::change_problems(records, before, after),
             Self::Removed(kind, name) => removal_conflicts(records, *kind, name),
         }

@@ -120,6 +120,11 @@ impl ApiError {
         Self::NotFound(format!("there is no {} named {name}", kind.as_str()))
     }
 
+    /// Somebody has the name, and whoever it is may be none of the caller's business.
+    pub(super) fn taken() -> Self {
+        Self::Conflict(vec![Problem::new("metadata.name", "this name is taken; choose another one")])
+    }
+
     /// One fault of a request's body.
     pub(super) fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self::Invalid(vec![Problem::new(field, message)])
@@ -204,9 +209,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound { kind, name } => Self::absent(kind, &name),
-            StoreError::Exists { .. } => {
-                Self::Conflict(vec![Problem::new("metadata.name", error.to_string())])
-            }
+            StoreError::Exists { .. } => Self::taken(),
             StoreError::Changed { .. } => Self::Changed,
             StoreError::Refused { .. } => Self::Refused(error.to_string()),
             StoreError::Taken { secret, .. } => Self::SecretTaken(secret),

@@ -68,8 +68,15 @@ pub(super) async fn create(resource: Resource, mut call: Call) -> Answer {
     let created = Timestamp::now().as_second();
     let mut document = Document { created, ..Document::new(kind, name.as_str(), draft.spec) };
     call.caller.check_write(Verb::Create, &name, &convert::record(&document)).await?;
+    if let Some(problem) = rules::reserved(&document) {
+        return Err(ApiError::Invalid(vec![problem]));
+    }
     let mut writer = call.state.writer().await?;
     let change = credential_change(&writer, None, &mut document, draft.credential).await?;
+    // Before what is recorded of that name is compared: the caller may have no right to know of it.
+    if writer.store().get(kind, &name).await?.is_some() {
+        return Err(ApiError::taken());
+    }
     check_beside(&writer, &document)?;
     let stored = writer.put(document, Precondition::Absent, change).await?;
     let mut response = respond(StatusCode::CREATED, stored)?;

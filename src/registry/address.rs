@@ -48,7 +48,7 @@ pub enum Reach {
 pub(super) enum Unreachable {
     #[error("the name has no address")]
     Unresolved,
-    #[error("the address is not public")]
+    #[error("there is no address that may be connected to")]
     Forbidden,
 }
 
@@ -77,12 +77,12 @@ impl Resolve for Reach {
     fn resolve(&self, name: Name) -> Resolving {
         let reach = self.clone();
         Box::pin(async move {
-            let found =
-                tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| Unreachable::Unresolved)?;
-            let found: Vec<SocketAddr> = found.collect();
-            if found.is_empty() {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let found: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
+            if found.is_empty() && reach == Self::Anywhere {
                 return Err(Unreachable::Unresolved.into());
             }
+            // The same where there is none: a workspace's admin could ask for the names of the cluster's Services.
             let allowed: Vec<_> = found.into_iter().filter(|address| reach.allows(address.ip())).collect();
             if allowed.is_empty() {
                 return Err(Unreachable::Forbidden.into());
@@ -176,5 +176,18 @@ mod tests {
             assert_eq!(public.vet(&Url::parse(url).unwrap()), Err(Unreachable::Forbidden), "{url}");
         }
         assert_eq!(public.vet(&Url::parse("http://1.1.1.1").unwrap()), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_there_and_one_of_the_inside_read_the_same() {
+        let resolve = async |reach: Reach, name: &str| {
+            let Err(error) = reach.resolve(name.parse().unwrap()).await else { panic!("{name}") };
+            error.downcast_ref::<Unreachable>().unwrap().clone()
+        };
+        for name in ["localhost", "no-such-host.invalid"] {
+            let public = Reach::Public { and: Arc::new([]) };
+            assert_eq!(resolve(public, name).await, Unreachable::Forbidden, "{name}");
+        }
+        assert_eq!(resolve(Reach::Anywhere, "no-such-host.invalid").await, Unreachable::Unresolved);
     }
 }

@@ -35,8 +35,8 @@ pub enum Fault {
     #[error("the name {0} cannot be resolved; check spec.url and the cluster's DNS")]
     NameResolution(String),
     #[error(
-        "the address of {0} is not public, and a workspace's registry may reach such a one only where an admin allowed \
-         its range (--allow-registry-range)"
+        "{0} has no address that a workspace's registry may reach: there is no such name, or its address is not public \
+         and in no range that an admin allowed (--allow-registry-range)"
     )]
     AddressForbidden(String),
     #[error("{0} refuses connections; check the port of spec.url, and whether the registry runs")]

@@ -7,6 +7,8 @@ use crate::hex::short_digest;
 const LABEL_MAX: usize = 63;
 /// Characters that a record's name may have.
 const NAME_MAX: usize = 253;
+/// What the names of records begin with that follow a Harbor in the cluster.
+const MANAGED: &str = "managed-";
 /// Hexadecimal digits that keep shortened names apart.
 const HASH: usize = 8;
 
@@ -44,13 +46,24 @@ pub fn credential(registry: &str) -> String {
 /// The name of the record of a Harbor that runs in the cluster: `managed-NAMESPACE-NAME`, or a like name where that is
 /// too long. Two instances may come to one name; the record says whose it is.
 pub fn managed(namespace: &str, name: &str) -> String {
-    let plain = format!("managed-{namespace}-{name}");
+    let plain = format!("{MANAGED}{namespace}-{name}");
     if plain.len() <= NAME_MAX && plain.split('.').all(|label| label.len() <= LABEL_MAX) {
         return plain;
     }
     let slug: String = plain.chars().map(|c| if c == '.' { '-' } else { c }).collect();
     let slug: String = slug.chars().take(LABEL_MAX - HASH - 1).collect();
     format!("{slug}-{}", short_hash(&plain))
+}
+
+/// The name of the record that follows a Harbor in the cluster, as `spec.source` names that: `INSTALLER NAMESPACE/NAME`.
+pub fn of_source(source: &str) -> Option<String> {
+    let (namespace, name) = source.split_once(' ')?.1.split_once('/')?;
+    Some(managed(namespace, name))
+}
+
+/// Whether only the record of a Harbor in the cluster may be called so: nobody can take its name away before it is there.
+pub fn is_reserved(name: &str) -> bool {
+    name.starts_with(MANAGED)
 }
 
 fn is_inner(b: u8) -> bool {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Document, convert};
+use super::{Document, convert, names};
 use crate::domain::conflicts::conflicts;
 use crate::domain::record::{Kind, Problem, Records};
 
@@ -26,6 +26,23 @@ pub fn problems(records: &Records, document: &Document) -> Vec<Problem> {
         }
     };
     conflicts(records, &document.name, &record).into_iter().map(field).collect()
+}
+
+/// Everything that speaks against making `document` beside `records`.
+pub fn creation_problems(records: &Records, document: &Document) -> Vec<Problem> {
+    reserved(document).map_or_else(|| problems(records, document), |problem| vec![problem])
+}
+
+/// Refuses a name that only the record of a Harbor in the cluster has, whatever else there is. An administrator who hands a
+/// record over, or puts one back, says in it which Harbor it follows.
+pub fn reserved(document: &Document) -> Option<Problem> {
+    let source = document.spec.get("source").and_then(Value::as_str);
+    let follows = source.and_then(names::of_source).is_some_and(|name| *name == *document.name);
+    (document.kind == Kind::Registry && names::is_reserved(&document.name) && !follows).then(|| {
+        let message =
+            "names that begin with managed- are reserved for Harbors that run in the cluster; choose another one";
+        Problem::new("metadata.name", message)
+    })
 }
 
 /// Everything that speaks against changing `before` into `after`, whoever does it.

@@ -57,6 +57,28 @@ fn good_records_pass_without_a_word() {
 }
 
 #[test]
+fn names_of_harbors_in_the_cluster_are_reserved() {
+    let guard = Webhooks::new(&two_workspaces());
+    let mut spec = harbor("harbor.example.org");
+    let denied = create(&guard, "Registry", "managed-harbor-prod", &spec);
+    assert!(!denied.allowed() && denied.message().contains("metadata.name: names that begin with managed-"));
+    // Also where the record is a tenant's, whatever it says of itself.
+    let mut theirs = tenants("own.io", "b");
+    theirs["source"] = json!("Helm harbor/prod");
+    assert!(!create(&guard, "Registry", "managed-harbor-prod", &theirs).allowed());
+    spec["source"] = json!("Helm harbor/other");
+    assert!(!create(&guard, "Registry", "managed-harbor-prod", &spec).allowed());
+    // pullgate's own, and one that an administrator hands over.
+    spec["source"] = json!("Helm harbor/prod");
+    let answer = create(&guard, "Registry", "managed-harbor-prod", &spec);
+    assert!(answer.allowed(), "{}", answer.message());
+    // Other kinds have no such names, and what is there already can be changed.
+    assert!(create(&guard, "Workspace", "managed-services", &json!({})).allowed());
+    let (old, new) = (harbor("harbor.example.org"), harbor("new.example.org"));
+    assert!(update(&guard, "Registry", "managed-old", &old, &new).allowed());
+}
+
+#[test]
 fn a_denial_names_every_fault_and_its_field() {
     let guard = Webhooks::new(&two_workspaces());
     let spec = json!({"type": "Artifactory", "url": "ftp://x", "paths": ["Acme", "b//c"]});
