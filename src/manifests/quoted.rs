@@ -1,58 +1,118 @@
 //! Quoted text over several lines as go-yaml reads it, and so kubectl: its lines may begin at any column, with tabs
 //! too, where YAML 1.2 asks for one space more than the key's.
 
-use serde_saphyr::granit_parser::{ErrorKind, Scanner, StrInput};
+use serde_saphyr::granit_parser::{BufferedInput, ErrorKind, Scanner, TokenType};
 
-/// Bytes that may be scanned in all, since each text that is mended costs a scan up to it.
-const WORK_MAX: usize = 256 * 1024 * 1024;
+/// Characters that may be scanned in all: each text that is mended costs a scan of the entry that it stands in.
+const WORK_MAX: usize = 64 * 1024 * 1024;
 /// Spaces that a line is given at most: what blocks indent by, not what a long line in front of the quote has.
 const INDENT_MAX: usize = 256;
 
 /// The document with the lines of its quoted texts moved to where YAML 1.2 wants them, which leaves what they say and
 /// the numbers of all lines; `None` where that is not what is wrong with it.
 pub fn indented(document: &str) -> Option<String> {
-    let mut mended: Option<String> = None;
+    let (mut done, mut rest) = (String::new(), document);
+    let mut from = Entry::default();
     let mut work = 0;
     loop {
-        let text = mended.as_deref().unwrap_or(document);
-        let Some(start) = misplaced(text) else { return mended };
-        work += start;
-        let end = start + length(&text[start..])?;
-        let line = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let indent = (start - line + 1).min(INDENT_MAX);
-        let moved = moved(&text[start..end], indent);
-        // A text that is in place already has another fault, and one that grows without end is none.
-        if moved == text[start..end] || work > WORK_MAX || moved.len() + text.len() > WORK_MAX {
+        let head = from.head();
+        let tail = &done[from.at..];
+        let source = head.chars().chain(tail.chars()).chain(rest.chars());
+        let Some(Stop { end, entry }) = misplaced(source) else { break };
+        work += end;
+        if work > WORK_MAX {
             return None;
         }
-        mended = Some([&text[..start], &moved, &text[end..]].concat());
+        // From characters of what was scanned to bytes of what is left.
+        let behind = |position: usize| position.checked_sub(head.chars().count());
+        let end = behind(end).unwrap_or_default().saturating_sub(tail.chars().count());
+        let start = quote(rest, rest.char_indices().nth(end)?.0)?;
+        let end = start + length(&rest[start..])?;
+        let line = rest[..start].rfind('\n').map_or(0, |at| at + 1);
+        let moved = moved(&rest[start..end], (start - line + 1).min(INDENT_MAX));
+        // A text that is in place already has another fault, and one that grows without end is none.
+        if moved == rest[start..end] || done.len() + moved.len() > 2 * document.len() + WORK_MAX {
+            return None;
+        }
+        done.push_str(&rest[..start]);
+        done.push_str(&moved);
+        rest = &rest[end..];
+        if let Some((position, columns)) = entry
+            && let Some(position) = behind(position)
+        {
+            let (at, _) = done[from.at..].char_indices().nth(position)?;
+            from = Entry { at: from.at + at, columns };
+        }
+    }
+    done.push_str(rest);
+    (rest.len() < document.len()).then_some(done)
+}
+
+/// An entry of a block that begins a line: a scan may begin there as well as at the document's beginning.
+#[derive(Default)]
+struct Entry {
+    /// Byte of its line.
+    at: usize,
+    /// Where the blocks around it begin.
+    columns: Vec<usize>,
+}
+
+impl Entry {
+    /// What makes a scanner expect the entry: one of each block around it.
+    fn head(&self) -> String {
+        self.columns.iter().map(|column| format!("{:column$}k:\n", "")).collect()
     }
 }
 
-/// Where the first quoted text begins whose lines the parser does not take where they are.
-fn misplaced(text: &str) -> Option<usize> {
-    let mut end = 0;
-    let mut found = false;
-    for token in Scanner::new(StrInput::new(text)) {
-        match token {
-            Ok(token) => end = token.into_parts().0.end.byte_offset()?,
+/// Where the parser stopped at a quoted text whose lines it does not take where they are; in characters.
+struct Stop {
+    /// Where the last token in front of it ends.
+    end: usize,
+    /// The line of the last entry that begins one, and the columns of the blocks around it.
+    entry: Option<(usize, Vec<usize>)>,
+}
+
+fn misplaced(source: impl Iterator<Item = char>) -> Option<Stop> {
+    let mut stop = Stop { end: 0, entry: None };
+    let (mut columns, mut flows, mut line) = (Vec::new(), 0_usize, 0);
+    for token in Scanner::new(BufferedInput::new(source)) {
+        let (span, token) = match token {
+            Ok(token) => token.into_parts(),
             Err(error) => {
-                found = matches!(
-                    error.kind(),
-                    ErrorKind::InvalidQuotedScalarIndent | ErrorKind::TabInIndentation
-                );
+                let kinds = [ErrorKind::InvalidQuotedScalarIndent, ErrorKind::TabInIndentation];
+                return kinds.contains(error.kind()).then_some(stop);
             }
+        };
+        let column = span.start.col();
+        match token {
+            TokenType::BlockSequenceStart | TokenType::BlockMappingStart => {
+                columns.push(column);
+                continue;
+            }
+            TokenType::BlockEnd => {
+                columns.pop();
+                continue;
+            }
+            TokenType::FlowSequenceStart | TokenType::FlowMappingStart => flows += 1,
+            TokenType::FlowSequenceEnd | TokenType::FlowMappingEnd => flows = flows.saturating_sub(1),
+            TokenType::Key | TokenType::BlockEntry if flows == 0 && span.start.line() > line => {
+                let around = columns.iter().copied().filter(|around| *around < column).collect();
+                stop.entry = Some((span.start.index() - column, around));
+            }
+            _ => {}
         }
+        (stop.end, line) = (span.end.index(), span.end.line());
     }
-    if !found {
-        return None;
-    }
-    // Behind the last token stand white space and comments, its own indicator, and what was not handed out yet: an
-    // anchor or a tag.
+    None
+}
+
+/// Where the quote stands behind the last token that ends there: what is between are white space and comments, the
+/// token's own indicator, and what was not handed out yet, an anchor or a tag.
+fn quote(text: &str, mut at: usize) -> Option<usize> {
     loop {
-        let rest = &text[end..];
-        end += match rest.chars().next()? {
-            '"' | '\'' => return Some(end),
+        let rest = &text[at..];
+        at += match rest.chars().next()? {
+            '"' | '\'' => return Some(at),
             '#' => rest.find('\n').unwrap_or(rest.len()),
             '&' | '!' => rest.find(char::is_whitespace).unwrap_or(rest.len()),
             ':' | '-' | '?' | ',' | '[' | ']' | '{' | '}' => 1,
@@ -120,6 +180,20 @@ mod tests {
             let value: Value = serde_saphyr::from_str(&mended).unwrap();
             assert_eq!((value, mended.lines().count()), (expected, text.lines().count()), "{text:?}");
         }
+    }
+
+    #[test]
+    fn many_texts_cost_no_more_than_their_lines() {
+        let entry = "  - k: \"x\n  y\"\n    l: {m: 'ü\n\tz', n: [a,\n  b]}\n    o:\n    - \"p\n  q\" # c\n";
+        let text = format!("a:\n  b:\n{}c: 1\n", entry.repeat(2_000));
+        let begun = std::time::Instant::now();
+        let mended = indented(&text).unwrap();
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+        let value: Value = serde_saphyr::from_str(&mended).unwrap();
+        let list = value["a"]["b"].as_array().unwrap();
+        let expected = json!({"k": "x y", "l": {"m": "ü z", "n": ["a", "b"]}, "o": ["p q"]});
+        assert!(list.len() == 2_000 && list.iter().all(|entry| *entry == expected));
+        assert_eq!(value["c"], 1);
     }
 
     #[test]
