@@ -10,4 +10,5 @@ mod pods;
 mod properties;
 mod pull_secrets;
 mod recordings;
+mod strangers;
 mod updates;
