@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::asking::{ADMIN, NOBODY, Told, delete, get, request, send, told};
-use crate::doubles::harbor::{Harbor, Options};
+use crate::doubles::harbor::{Harbor, Options, can_pull};
 
 const ROBOTS: &str = "/api/v2.0/robots";
 const PAT: &str = "pat:Pa55word";
@@ -244,4 +244,41 @@ async fn a_robot_may_be_made_and_nobody_be_told() {
     let lost = request(&harbor, ADMIN, Method::PATCH, &of_robot).json(&json!({"secret": ""}));
     assert!(told(lost).await.is_err());
     assert_ne!(harbor.robots()[0].secret, robot.secret);
+}
+
+#[tokio::test]
+async fn rights_are_of_a_projects_number_and_a_change_takes_the_project_that_bears_the_name() {
+    let harbor = harbor();
+    let robot = post(&harbor, ADMIN, &pull("reader", &["team-a", "team-b"])).await.json();
+    let account = ("robot$reader", robot["secret"].as_str().unwrap());
+    let named = async || get(&harbor, ADMIN, &path(&robot)).await.json()["permissions"].clone();
+    harbor.remake_project("team-b");
+    assert!(!can_pull(&harbor, account, "team-b").await && can_pull(&harbor, account, "team-a").await);
+    assert_eq!(named().await, pull("", &["team-a"])["permissions"], "the old number's right is not shown");
+    let put = async |body: &Value| send(&harbor, ADMIN, Method::PUT, &path(&robot), body).await;
+    put(&pull("robot$reader", &["team-a", "team-b"])).await.is(200);
+    assert!(can_pull(&harbor, account, "team-b").await, "the name led to the new project");
+    // Also where it is made anew in the middle of the change.
+    harbor.remake_project_before(&Method::PUT, "team-a");
+    put(&pull("robot$reader", &["team-a"])).await.is(200);
+    assert!(can_pull(&harbor, account, "team-a").await && !can_pull(&harbor, account, "team-b").await);
+}
+
+#[tokio::test]
+async fn an_administrators_switch_and_refresh_void_what_was_handed_out() {
+    let harbor = harbor();
+    let robot = post(&harbor, ADMIN, &pull("reader", &["team-a"])).await.json();
+    let (id, secret) = (robot["id"].as_i64().unwrap(), robot["secret"].as_str().unwrap());
+    let login = format!("robot$reader:{secret}");
+    let status = async || get(&harbor, &login, "/api/v2.0/users/current").await.status;
+    assert_eq!(status().await, 412);
+    harbor.disable_robot(id);
+    assert_eq!(status().await, 401);
+    assert_eq!(get(&harbor, ADMIN, &path(&robot)).await.json()["disable"], true);
+    harbor.enable_robot(id);
+    assert_eq!(status().await, 412);
+    harbor.refresh_robot(id);
+    assert_eq!(status().await, 401);
+    harbor.describe_robot(id, "mine");
+    assert_eq!(get(&harbor, ADMIN, &path(&robot)).await.json()["description"], "mine");
 }

@@ -8,7 +8,7 @@ use axum::http::Method;
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use super::state::{Project, Robot, State, User};
+use super::state::{Intervention, Project, Robot, State, User};
 use super::{API, Held, Options, router};
 use crate::doubles::faults::Fault;
 use crate::doubles::serving::Served;
@@ -127,8 +127,41 @@ impl Harbor {
         }
     }
 
+    fn change_robot<T>(&self, id: i64, change: impl FnOnce(&mut Robot) -> T) -> T {
+        change(self.state().robots.get_mut(&id).unwrap_or_else(|| panic!("no robot {id}")))
+    }
+
+    /// As an administrator does with the switch of the portal.
     pub fn disable_robot(&self, id: i64) {
-        self.state().robots.get_mut(&id).unwrap().disabled = true;
+        self.change_robot(id, |robot| robot.disabled = true);
+    }
+
+    pub fn enable_robot(&self, id: i64) {
+        self.change_robot(id, |robot| robot.disabled = false);
+    }
+
+    /// Another secret, as an administrator makes with the portal's "refresh secret"; the old one is void.
+    pub fn refresh_robot(&self, id: i64) {
+        self.change_robot(id, |robot| "Refreshed12345".clone_into(&mut robot.secret));
+    }
+
+    pub fn describe_robot(&self, id: i64, description: &str) {
+        self.change_robot(id, |robot| description.clone_into(&mut robot.description));
+    }
+
+    /// Deletes a project with all that is in it and makes another one of its name; its id.
+    pub fn remake_project(&self, name: &str) -> i64 {
+        self.state().remake_project(name)
+    }
+
+    /// The same just before the next call with this method to `/robots` and what is below, after the caller looked and
+    /// before Harbor resolves names.
+    pub fn remake_project_before(&self, method: &Method, name: &str) {
+        let name = name.to_owned();
+        let remake: Intervention = Box::new(move |state| {
+            state.remake_project(&name);
+        });
+        self.state().interventions.push((method.clone(), format!("{API}/robots"), remake));
     }
 
     /// Every robot has another name from now on.
@@ -211,6 +244,8 @@ impl Harbor {
 
 /// Whether somebody who logs in so may pull from a project, by a token and what it opens.
 pub async fn can_pull(harbor: &Harbor, (username, password): (&str, &str), project: &str) -> bool {
+    // The process's provider; another part may have chosen the same one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = reqwest::Client::new();
     let url = format!(
         "{}/service/token?service=harbor-registry&scope=repository:{project}/some:pull",

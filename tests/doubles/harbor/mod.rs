@@ -125,6 +125,7 @@ fn without_database(state: &Held, request: &Request) -> Option<Refusal> {
 /// What happens before any handler, in Harbor's order (src/server/middleware): the session, CSRF, who calls, read-only
 /// mode. Every answer sets a session cookie, and whoever sends it back is taken for a browser.
 async fn gate(Of(state): Of<Held>, mut request: Request, next: Next) -> Response {
+    state.lock().unwrap().intervene(request.method(), request.uri().path());
     let writes = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     let cookies = request.headers().get_all(header::COOKIE).iter();
     let browses = cookies.filter_map(|value| value.to_str().ok()).any(|cookies| {

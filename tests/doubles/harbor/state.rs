@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use axum::http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -113,8 +114,12 @@ pub struct State {
     pub signer: Signer,
     /// Where the images are.
     pub registry: Option<Forward>,
+    /// What happens behind the caller's back before the next call with this method to a path that begins so.
+    pub interventions: Vec<(Method, String, Intervention)>,
     ids: i64,
 }
+
+pub type Intervention = Box<dyn FnOnce(&mut State) + Send>;
 
 impl State {
     pub fn new(options: Options, external_url: String) -> Self {
@@ -138,6 +143,7 @@ impl State {
             ill: BTreeMap::new(),
             signer: Signer::new(),
             registry,
+            interventions: Vec::new(),
             ids: 1,
         }
     }
@@ -168,6 +174,23 @@ impl State {
 
     pub fn project_named(&self, name: &str) -> Option<&Project> {
         self.projects.values().find(|project| project.name == name)
+    }
+
+    /// Lets happen what was to happen before this call.
+    pub fn intervene(&mut self, method: &Method, path: &str) {
+        let is_due =
+            |(on, below, _): &(Method, String, Intervention)| on == method && path.starts_with(below);
+        if let Some(at) = self.interventions.iter().position(is_due) {
+            let (.., intervention) = self.interventions.remove(at);
+            intervention(self);
+        }
+    }
+
+    /// Deletes a project with all that is in it and makes another one of its name; its id.
+    pub fn remake_project(&mut self, name: &str) -> i64 {
+        let id = self.project_named(name).unwrap_or_else(|| panic!("no project {name}")).id;
+        self.remove_project(id);
+        self.add_project(name, false)
     }
 
     /// Takes a project away, and the robots that are its own; those of the system keep a permission for an id that
