@@ -1,11 +1,13 @@
 //! Work with registries, against doubles of them that are as nasty as the real ones.
 
+mod account_proofs;
 mod artifactory;
 mod confirmed;
 mod discovery;
 mod drift;
 mod hostile;
 mod logins;
+mod made_anew;
 mod outcomes;
 mod plan;
 mod platform;

@@ -102,6 +102,21 @@ pub enum Fault {
     /// With its own reason, of [`reason_of`].
     #[error("the registry refuses the request (HTTP status {0}): {1}")]
     Declined(u16, String),
+    #[error(
+        "project {0} was deleted and made again under its name; accounts may not pull from it until its bindings are \
+         confirmed (spec.projectId)"
+    )]
+    MadeAnew(String),
+    #[error(
+        "an administrator of the registry disabled {0}, and nobody pulls with it until it is enabled there; or ask for \
+         new accounts (rotate)"
+    )]
+    AccountDisabled(String),
+    /// It is not replaced in a loop.
+    #[error(
+        "the registry refuses {0} again, which was replaced for that a while ago; it is replaced once more later"
+    )]
+    AccountRefused(String),
     #[error("the registry has no project {0}")]
     NoProject(String),
     #[error("{0}")]
@@ -148,6 +163,9 @@ impl Fault {
             Self::Conflict => "Conflict",
             Self::Rejected(_) | Self::Declined(..) => "Rejected",
             Self::NoProject(_) => "NoProject",
+            Self::MadeAnew(_) => "MadeAnew",
+            Self::AccountDisabled(_) => "AccountDisabled",
+            Self::AccountRefused(_) => "AccountRefused",
             Self::Settings(_) => "Settings",
         }
     }

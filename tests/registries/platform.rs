@@ -38,8 +38,13 @@ pub struct Platform {
 
 impl Platform {
     pub fn start() -> Self {
-        let settings =
+        Self::start_with(|_| {})
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings =
             Settings { interval: INTERVAL, overlap: Duration::from_secs(1), ..Settings::default() };
+        change(&mut settings);
         let store = MemoryStore::default();
         // The index publishes here, and once.
         store.lagging.store(true, Ordering::SeqCst);

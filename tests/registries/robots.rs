@@ -14,10 +14,13 @@ use crate::doubles::harbor::{Harbor, Options, can_pull};
 const AFTER_UNBINDING: Duration = Duration::from_secs(5);
 
 /// A platform with the private projects `one` and `two`, and the workspaces `a` and `b`.
-async fn platform(harbor: &Harbor) -> Platform {
+pub async fn platform(harbor: &Harbor) -> Platform {
+    prepared(Platform::start(), harbor).await
+}
+
+async fn prepared(platform: Platform, harbor: &Harbor) -> Platform {
     harbor.add_project("one", false);
     harbor.add_project("two", false);
-    let platform = Platform::start();
     platform.workspace("a", &["a-prod"]).await;
     platform.workspace("b", &["b-prod"]).await;
     platform.integrate_harbor(harbor).await;
@@ -29,12 +32,12 @@ async fn recorded(platform: &Platform) {
     eventually("the projects are recorded", async || platform.spaces().await.len() >= 2).await;
 }
 
-async fn robot_of(platform: &Platform, workspace: &str, space: Option<&str>) -> (String, String) {
+pub async fn robot_of(platform: &Platform, workspace: &str, space: Option<&str>) -> (String, String) {
     eventually("an account is stored", async || platform.robot(workspace, space).await.is_some()).await;
     platform.robot(workspace, space).await.unwrap()
 }
 
-fn pair((username, password): &(String, String)) -> (&str, &str) {
+pub fn pair((username, password): &(String, String)) -> (&str, &str) {
     (username, password)
 }
 
@@ -192,26 +195,16 @@ async fn an_account_is_replaced_with_overlap_before_it_expires_and_on_demand() {
         .await;
     let third = platform.robot("a", None).await.unwrap();
     assert!(can_pull(&harbor, pair(&third), "one").await);
-    // One that ended, or was switched off, is replaced at once.
-    for end in [
-        |harbor: &Harbor| harbor.age_robots(91),
-        |harbor: &Harbor| {
-            for robot in harbor.robots() {
-                harbor.disable_robot(robot.id);
-            }
-        },
-    ] {
-        let before = platform.robot("a", None).await;
-        end(&harbor);
-        platform.crash().await;
-        platform.resume();
-        eventually("it is replaced", async || platform.robot("a", None).await != before).await;
-        let now = robot_of(&platform, "a", None).await;
-        assert!(can_pull(&harbor, pair(&now), "one").await);
-    }
+    // One that ended is replaced at once.
+    harbor.age_robots(91);
+    platform.crash().await;
+    platform.resume();
+    eventually("it is replaced", async || platform.robot("a", None).await != Some(third.clone())).await;
+    let now = robot_of(&platform, "a", None).await;
+    assert!(can_pull(&harbor, pair(&now), "one").await);
 }
 
-async fn request_rotation(platform: &Platform) {
+pub async fn request_rotation(platform: &Platform) {
     tokio::time::sleep(Duration::from_secs(1)).await;
     loop {
         let mut document = platform.document(Kind::Registry, "corp").await.unwrap();
@@ -309,4 +302,27 @@ async fn without_the_rights_there_is_an_account_for_each_space_or_a_condition_th
     tokio::time::sleep(2 * INTERVAL).await;
     assert_eq!(platform.robot("a", None).await, None);
     assert_eq!(platform.robot("a", Some("one")).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_rotations_within_the_overlap_leaves_a_few_accounts_and_then_one() {
+    let harbor = Harbor::start(Options::default());
+    let platform = Platform::start_with(|settings| settings.overlap = Duration::from_secs(3));
+    let platform = prepared(platform, &harbor).await;
+    platform.bind("corp.one", &["a"]).await;
+    let mut last = robot_of(&platform, "a", None).await;
+    for _ in 0..12 {
+        request_rotation(&platform).await;
+        eventually("there is another", async || {
+            platform.robot("a", None).await.is_some_and(|now| now != last)
+        })
+        .await;
+        let next = platform.robot("a", None).await.unwrap();
+        assert!(can_pull(&harbor, pair(&next), "one").await && can_pull(&harbor, pair(&last), "one").await);
+        assert!(harbor.robots().len() <= 4, "{}", harbor.robots().len());
+        last = next;
+    }
+    eventually("the last one is left", async || harbor.robots().len() == 1).await;
+    assert!(can_pull(&harbor, pair(&last), "one").await);
+    assert_eq!(platform.condition(Kind::Registry, "corp", "PullCredentials").await[0], "True");
 }

@@ -9,8 +9,15 @@ use crate::registry::Tier;
 use crate::registry::fault::Fault;
 use crate::store::manifest::RobotLevel;
 
-/// Which projects each account has to cover.
-pub(super) type Desired = BTreeMap<RobotId, Vec<Name>>;
+/// A project as it was recorded. Harbor takes names and keeps numbers: one made again under its name is another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Project {
+    pub name: Name,
+    pub id: i64,
+}
+
+/// Which projects each account has to cover, by their names.
+pub(super) type Desired = BTreeMap<RobotId, Vec<Project>>;
 
 /// Which accounts the bindings of a registry call for; none where its own credential is handed out.
 pub(super) fn desired(
@@ -26,21 +33,22 @@ pub(super) fn desired(
     }
     for space in recorded.iter().filter_map(|(_, entry)| entry.valid()) {
         // Of a project that is not there, Harbor refuses the whole account.
-        let real = space.project.get().is_some() && !space.missing && !space.suspended;
-        if !real || space.effective_visibility() == Visibility::Public {
+        let Some(id) = space.project.get().filter(|_| !space.missing && !space.suspended) else { continue };
+        if space.effective_visibility() == Visibility::Public {
             continue;
         }
+        let project = Project { name: space.path.clone(), id };
         for workspace in &space.workspaces {
             if records.workspaces.get(workspace).is_some_and(|entry| entry.valid().is_some()) {
                 let only = (level == RobotLevel::Project).then(|| space.path.clone());
                 let id = RobotId { registry: name.clone(), workspace: workspace.clone(), space: only };
-                desired.entry(id).or_default().push(space.path.clone());
+                desired.entry(id).or_default().push(project.clone());
             }
         }
     }
     for projects in desired.values_mut() {
         projects.sort_unstable();
-        projects.dedup();
+        projects.dedup_by(|next, kept| next.name == kept.name);
     }
     desired
 }

@@ -1,6 +1,7 @@
 //! The accounts that namespaces pull with from one registry: at once when bindings change, and beside the reading of its
 //! spaces, which may take long.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::desired::{self, Desired};
 use super::report::{Accounts, Report};
-use super::robots::{self, Pass, Robots, Trouble};
+use super::robots::{self, Outcome, Pass, Robots, SYSTEM, Trouble};
 use super::status::{self, Requests};
 use super::tokens::{self, Tokens};
 use super::{Registries, spaces_of};
@@ -18,7 +19,7 @@ use crate::domain::record::{Entry, Name, Owner, PullCredentials, Records, Regist
 use crate::registry::artifactory::Artifactory;
 use crate::registry::fault::Fault;
 use crate::registry::{RegistryClient, Tier};
-use crate::store::manifest::RobotStatus;
+use crate::store::manifest::{RobotLevel, RobotStatus};
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -26,6 +27,8 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 /// How often accounts are compared with what they should be while nothing is known to have changed.
 const TICK: Duration = Duration::from_mins(5);
+/// How often accounts in use log in, to see that they work, and no more often than in every other interval.
+const PROOF: Duration = Duration::from_mins(1);
 
 /// What a registry's own account was found to be good for.
 #[derive(Clone)]
@@ -47,6 +50,9 @@ pub(super) struct Keeper {
     requests: Requests,
     desired: Desired,
     due: Instant,
+    /// When accounts in use log in the next time, and how often they did.
+    proof_at: Instant,
+    proofs: usize,
     pause: Duration,
     /// Why accounts could not be kept, as was last logged.
     trouble: Option<Fault>,
@@ -63,6 +69,8 @@ impl Keeper {
             requests: Requests::default(),
             desired: Desired::new(),
             due: Instant::now(),
+            proof_at: Instant::now(),
+            proofs: 0,
             pause: RETRY,
             trouble: None,
         }
@@ -97,6 +105,9 @@ impl Keeper {
                     self.desired = desired;
                     self.soon();
                 }
+                if self.proof_at <= Instant::now() {
+                    self.prove(standing).await;
+                }
                 if self.due <= Instant::now() {
                     self.due = Instant::now() + TICK;
                     let accounts = self.accounts(registry, &records, standing).await;
@@ -113,7 +124,22 @@ impl Keeper {
                     Ok(()) => self.soon(),
                     Err(_) => return,
                 },
-                () = sleep_until(self.due), if !idle => {}
+                () = sleep_until(self.due.min(self.proof_at)), if !idle => {}
+            }
+        }
+    }
+
+    /// Has accounts in use log in. One that fails calls for a comparison at once.
+    async fn prove(&mut self, standing: &Standing) {
+        self.proof_at = Instant::now() + PROOF.min(2 * self.shared.settings.interval);
+        let (Some(robots), Some(harbor)) = (&self.robots, standing.client.harbor()) else { return };
+        self.proofs = self.proofs.wrapping_add(1);
+        match robots.all_work(harbor, &*self.shared.store, &self.desired, self.proofs).await {
+            Ok(true) if !matches!(self.trouble, Some(Fault::AccountDisabled(_))) => {}
+            // Or one that was disabled is enabled again.
+            Ok(_) => self.due = Instant::now(),
+            Err(error) => {
+                tracing::warn!(registry = %self.name, %error, "the robot accounts cannot be read to see that they work");
             }
         }
     }
@@ -170,19 +196,23 @@ impl Keeper {
                 return Some(Accounts { trouble: Some(fault), robots: known, ..Accounts::default() });
             }
         };
-        let settings = &self.shared.settings;
+        let settings = self.shared.settings.clone();
         let pass = Pass {
             harbor,
             store: &*self.shared.store,
             registry,
             recorded: &spaces_of(records, &self.name),
             level,
+            places: &BTreeSet::new(),
             days: settings.robot_days,
             overlap: settings.overlap,
             renew_before: self.requests.rotation.map(Timestamp::as_second),
         };
         let accounts = match self.robots.as_ref()?.reconcile(&pass, &self.desired).await {
-            Ok(mut accounts) => {
+            Ok(Outcome { mut accounts, left }) => {
+                if !left.is_empty() {
+                    tracing::debug!(registry = %self.name, ?left, "robot accounts may be left where none could be looked for");
+                }
                 let is_untold = |told: &RobotStatus| accounts.untold.iter().any(|id| robots::is_of(told, id));
                 let kept: Vec<_> = known.into_iter().filter(is_untold).collect();
                 accounts.robots.extend(kept);
@@ -202,14 +232,17 @@ impl Keeper {
             if self.trouble.as_ref() != Some(trouble) {
                 tracing::warn!(registry = %self.name, %trouble, "some robot accounts are not as they should be");
             }
+            // Whether an administrator takes their word back is seen when the account logs in.
+            if !matches!(trouble, Fault::AccountDisabled(_)) {
+                self.try_again();
+            }
             self.trouble = Some(trouble.clone());
-            self.try_again();
         } else {
             self.trouble = None;
             self.pause = RETRY;
-            if accounts.retiring {
-                self.due = self.due.min(Instant::now() + settings.overlap);
-            }
+        }
+        if accounts.retiring {
+            self.due = self.due.min(Instant::now() + settings.overlap);
         }
         Some(accounts)
     }
@@ -284,7 +317,7 @@ impl Keeper {
     }
 
     /// The record is gone: its accounts go too, as far as they can. Those that stay expire.
-    pub async fn leave(mut self, registry: &Registry) {
+    pub async fn leave(mut self) {
         let Some(Standing { client, tier }) = self.standing.borrow().clone() else { return };
         if let (Some(tokens), Some(artifactory)) = (self.tokens.take(), client.artifactory()) {
             return tokens.remove_all(artifactory).await;
@@ -294,17 +327,11 @@ impl Keeper {
         else {
             return;
         };
-        let pass = Pass {
-            harbor,
-            store: &*self.shared.store,
-            registry,
-            recorded: &[],
-            level,
-            days: self.shared.settings.robot_days,
-            overlap: Duration::ZERO,
-            renew_before: None,
-        };
-        if let Err(error) = robots.remove_all(&pass).await {
+        let mut places: BTreeSet<i64> = self.desired.values().flatten().map(|project| project.id).collect();
+        if level == RobotLevel::System {
+            places.insert(SYSTEM);
+        }
+        if let Err(error) = robots.remove_all(harbor, &*self.shared.store, &places).await {
             tracing::warn!(registry = %self.name, %error, "robot accounts of a registry that is recorded no more are left; they expire");
         }
     }

@@ -4,12 +4,15 @@
 //! A task for each registry, so that one which is slow or down holds up no other. A registry that does not answer changes
 //! nothing that was recorded of it but what is said of its health.
 
+mod account_names;
 mod desired;
 mod keeper;
 mod plan;
 mod progress;
+mod proofs;
 mod refusals;
 mod report;
+mod rights;
 mod robots;
 mod spaces;
 mod status;

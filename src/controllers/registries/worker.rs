@@ -105,9 +105,7 @@ impl Worker {
         }
         self.shared.metrics.registries.forget(&self.name);
         self.shared.clients.forget(&self.name);
-        if let Some((registry, _)) = self.connection.take() {
-            keeper.leave(&registry).await;
-        }
+        keeper.leave().await;
     }
 
     async fn work(&mut self) {

@@ -120,7 +120,7 @@ impl Harbor {
     }
 
     /// Whether Harbor can check passwords, by its own account.
-    async fn can_check(&self) -> Result<(), Doubt> {
+    pub(super) async fn can_check(&self) -> Result<(), Doubt> {
         let answer = self.http.call(self.get("/health", &[])).await;
         let answer = answer.ok().filter(|answer| answer.status.is_success()).ok_or(Doubt::Silent)?;
         let Health { components } = answer.json("health").map_err(|_| Doubt::Silent)?;

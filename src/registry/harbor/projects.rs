@@ -142,6 +142,20 @@ impl Harbor {
         }
     }
 
+    /// A project's number.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`], and [`Fault::NotPermitted`] where only a system admin would be told that.
+    pub(super) async fn project_id(&self, path: &str) -> Result<i64, Fault> {
+        #[derive(Deserialize)]
+        struct Numbered {
+            project_id: i64,
+        }
+        let call = by_name(self.get(&format!("/projects/{path}"), &[]));
+        let Numbered { project_id } = self.read(call, "see the project").await?;
+        Ok(project_id)
+    }
+
     /// Makes a project.
     ///
     /// # Errors

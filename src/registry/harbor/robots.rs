@@ -3,6 +3,8 @@
 //! The name that was given gets a prefix that an administrator may change at any time, so the name of the answer counts,
 //! and accounts are found by their own part. A secret is told once.
 
+use std::collections::HashMap;
+
 use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -18,6 +20,8 @@ use crate::store::manifest::RobotLevel;
 const PAGE: usize = 100;
 /// Pages that are read at the most.
 const PAGES: usize = 100;
+/// Projects whose numbers are asked for one by one; of more, all are read.
+const ONE_BY_ONE: usize = 3;
 /// A repository that is nowhere: to pull it is granted or not, and it is not found.
 const PROBE: &str = "pullgate-probe";
 
@@ -104,23 +108,39 @@ impl Robot {
     pub fn covers(&self, projects: &[Name]) -> bool {
         let mut named: Vec<&Name> = self.permissions.iter().map(|p| &p.namespace).collect();
         named.sort_unstable();
-        let pulls = |p: &Permission| {
-            p.kind == "project"
-                && matches!(p.access.as_slice(), [a] if a.resource == "repository" && a.action == "pull")
-        };
-        named.into_iter().eq(projects) && self.permissions.iter().all(pulls)
+        named.into_iter().eq(projects) && self.permissions.iter().all(is_pull)
     }
 
-    /// Whether its own name is this one, whatever the prefix.
-    pub fn is_called(&self, name: &str) -> bool {
-        self.name
-            .strip_suffix(name)
-            .is_some_and(|prefix| !prefix.ends_with(|c: char| c.is_ascii_alphanumeric()))
+    /// When it was made, in Unix seconds, as its end tells; 0 where it has none.
+    pub fn made_at(&self) -> i64 {
+        self.expires_at().map_or(0, |end| end - self.life())
+    }
+
+    /// Takes note of what it may pull from since a change.
+    pub fn set_projects(&mut self, projects: &[Name]) {
+        let access = || vec![Access { resource: "repository".to_owned(), action: "pull".to_owned() }];
+        let permission = |namespace: &Name| Permission {
+            kind: "project".to_owned(),
+            namespace: namespace.clone(),
+            access: access(),
+        };
+        self.permissions = projects.iter().map(permission).collect();
+    }
+
+    /// Whether it may do anything in another project than these, or anything but pull.
+    pub fn exceeds(&self, projects: &[Name]) -> bool {
+        !self.permissions.iter().all(|p| is_pull(p) && projects.contains(&p.namespace))
     }
 }
 
+fn is_pull(permission: &Permission) -> bool {
+    permission.kind == "project"
+        && matches!(permission.access.as_slice(), [a] if a.resource == "repository" && a.action == "pull")
+}
+
 impl Harbor {
-    /// System-level accounts whose names hold `name`, or those of a project.
+    /// Accounts whose names hold `name`: those of a project, or without one those of the system, among which Harbor lists
+    /// those of projects too.
     ///
     /// # Errors
     /// A page could not be read.
@@ -135,9 +155,7 @@ impl Harbor {
             let query = [("q", q.as_str()), ("page", page.as_str()), ("page_size", size.as_str())];
             let more: Vec<Robot> = self.read(self.get("/robots", &query), "list robot accounts").await?;
             let last = more.len() < PAGE;
-            // Whatever level was asked for, others may be among them.
-            let level = if project.is_some() { RobotLevel::Project } else { RobotLevel::System };
-            robots.extend(more.into_iter().filter(|robot| robot.level == self::level(level)));
+            robots.extend(more);
             if last {
                 return Ok(robots);
             }
@@ -176,7 +194,7 @@ impl Harbor {
             "level": robot.level,
             "description": robot.description,
             "duration": robot.duration,
-            "disable": false,
+            "disable": robot.disable,
             "permissions": permissions(projects),
         });
         let call = self.request(Method::PUT, &format!("/robots/{}", robot.id), &[]).body(body);
@@ -204,6 +222,54 @@ impl Harbor {
             Err(Fault::NotFound) | Ok(_) => Ok(()),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// Whether Harbor takes an account's secret. A refusal counts only where Harbor says that it can look secrets up: while
+    /// its database is away it refuses every one.
+    ///
+    /// # Errors
+    /// That cannot be told now.
+    pub async fn accepts(&self, username: &str, password: &SecretString) -> Result<bool, Fault> {
+        if self.logs_in(username, password).await? {
+            return Ok(true);
+        }
+        self.can_check().await.map_err(Fault::CredentialsNotChecked)?;
+        self.logs_in(username, password).await
+    }
+
+    async fn logs_in(&self, username: &str, password: &SecretString) -> Result<bool, Fault> {
+        let login = Login::As { username: username.to_owned(), password: password.clone() };
+        match self.http.call(self.get("/users/current", &[]).login(login)).await?.status {
+            StatusCode::UNAUTHORIZED => Ok(false),
+            // A robot is no user.
+            StatusCode::PRECONDITION_FAILED | StatusCode::OK => Ok(true),
+            status => Err(Fault::Rejected(status.as_u16())),
+        }
+    }
+
+    /// The numbers of these projects; those that are not there, or not to be seen, are left out.
+    ///
+    /// # Errors
+    /// They could not be asked for.
+    pub async fn project_ids(&self, names: &[&Name]) -> Result<HashMap<Name, i64>, Fault> {
+        let mut ids = HashMap::new();
+        if names.len() > ONE_BY_ONE {
+            let found = self.projects(&|_, _| {}).await?;
+            let found = found.into_iter().filter(|found| names.contains(&&found.path));
+            ids.extend(found.filter_map(|found| Some((found.path, found.id?))));
+        }
+        // What a list lacks may be there all the same: to an account that fails to log in it is that of nobody.
+        for name in names {
+            if ids.contains_key(*name) {
+                continue;
+            }
+            match self.project_id(name).await {
+                Ok(id) => drop(ids.insert((*name).clone(), id)),
+                Err(Fault::NotFound | Fault::NotPermitted(_)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(ids)
     }
 
     /// Whether an account can pull from a project: with a real token, and a real question with it, since a token is
