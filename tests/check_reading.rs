@@ -183,6 +183,13 @@ fn faults_without_number_are_not_all_told() {
 }
 
 #[test]
+fn a_list_of_faults_is_left_as_early() {
+    let list = format!("apiVersion: v1\nkind: List\nitems:\n{}", "- {}\n".repeat(10_000));
+    let Run { code, stderr, .. } = check_bytes(list.as_bytes());
+    assert_eq!((code, stderr.lines().count()), (2, 1003));
+}
+
+#[test]
 fn kustomize_is_told_by_its_own_files() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| {

@@ -147,10 +147,10 @@ impl Reading {
         let before = self.faults.0.len();
         for part in documents::split(&text) {
             if self.faults.0.len() - before > FAULTS_MAX {
-                let message =
-                    format!("it has more than {FAULTS_MAX} faults up to here; the rest is not read");
-                let line = Some(part.lines_before + 1);
-                return self.faults.0.push(Fault { file: file.clone(), line, message });
+                return self.faults.0.push(too_many(file, part.lines_before + 1));
+            }
+            if part.text.trim().is_empty() {
+                continue;
             }
             let (roots, unreadable) = yaml::read(&part);
             roots.into_iter().for_each(|root| self.add(file, root));
@@ -178,6 +178,11 @@ impl Reading {
         kustomized.take_out(&mut self);
         self
     }
+}
+
+fn too_many(file: &Arc<str>, line: u64) -> Fault {
+    let message = format!("it has more than {FAULTS_MAX} faults up to here; the rest is not read");
+    Fault { file: file.clone(), line: Some(line), message }
 }
 
 /// Adds a document, or what is in it where it is a list.
@@ -222,7 +227,11 @@ fn unroll(
     match root.take("items").map(Node::into_list) {
         Some(Ok(items)) => {
             let inherited = (!item_kind.is_empty()).then_some((api_version.as_str(), item_kind));
+            let before = faults.0.len();
             for item in items {
+                if faults.0.len() - before > FAULTS_MAX {
+                    return faults.0.push(too_many(file, item.line));
+                }
                 unroll(file, item, inherited, manifests, faults);
             }
         }
