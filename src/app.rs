@@ -28,6 +28,7 @@ use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::registry::clients::Clients as RegistryClients;
 use crate::registry::metadata::Metadata;
+use crate::room::Room;
 use crate::runtime::{Readiness, Runtime, Stopping};
 use crate::secret_file;
 use crate::store::RecordStore;
@@ -121,10 +122,13 @@ impl App {
 
         let pinning =
             config.suggest_digests.then(|| Pinning::new(metadata.clone(), published.records.clone()));
-        let admission = Admission::with_pinning(published.snapshot.clone(), metrics.clone(), pinning);
+        let room = Arc::<Room>::default();
+        let (snapshot, counted) = (published.snapshot.clone(), metrics.clone());
+        let admission = Admission::with_pinning(snapshot, counted, pinning, room.clone());
         let guard = guard::router(Guard::new(admission.clone(), published.records.clone()));
         let webhooks = handlers::router(admission).merge(guard);
-        let state = ApiState::new(store.clone(), published.records, published.snapshot, authority, metadata);
+        let state = ApiState::new(store.clone(), published.records, published.snapshot, authority, metadata)
+            .with_room(room);
         let management = api::router(state, metrics.clone());
         let observed = health::router(metrics, readiness.clone());
         let tls = Some(certificate.server_config());

@@ -16,6 +16,7 @@ pub mod manifests;
 pub mod metrics;
 pub mod pull_secret;
 pub mod registry;
+pub mod room;
 pub mod runtime;
 mod secret_file;
 pub mod store;

@@ -1,5 +1,6 @@
 //! Callers that the cluster knows: the same roles as with a tokens file, asked for sparingly and never guessed.
 
+mod bodies;
 mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,9 @@ struct Fake {
     groups: Mutex<BTreeMap<String, Vec<String>>>,
     broken: AtomicBool,
     tokens_asked: AtomicUsize,
+    /// Whether nothing is answered about tokens that are nobody's, and about how many.
+    hold_unknown: AtomicBool,
+    held: AtomicUsize,
     /// Every right that was asked about, as `VERB RESOURCE NAME`.
     asked: Mutex<Vec<String>>,
 }
@@ -84,6 +88,10 @@ impl Reviews for Shared {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let name =
             token.strip_prefix("token-").filter(|name| self.0.rules.lock().unwrap().contains_key(*name));
+        if name.is_none() && self.0.hold_unknown.load(Ordering::SeqCst) {
+            self.0.held.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
         let groups = |name| self.0.groups.lock().unwrap().get(name).cloned().unwrap_or_default();
         self.0.answer(name.map(|name| User { name: name.into(), groups: groups(name), ..User::default() }))
     }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::post_service;
@@ -26,6 +25,7 @@ use super::review::{self, GroupVersionKind, Operation, Review, Reviewed, shown};
 use crate::domain::conflicts::removal_conflicts;
 use crate::domain::record::{Entry, Kind, Name, Problem, Record, Records, Registry};
 use crate::metrics::Webhook;
+use crate::room::Whole;
 use crate::store::crd::{GROUP, VERSION};
 use crate::store::{Document, convert, rules};
 
@@ -60,7 +60,7 @@ impl Guard {
         Self { lag, ..self }
     }
 
-    async fn serve(&self, request: Request) -> Response {
+    async fn serve(self: &Arc<Self>, request: Request) -> Response {
         let start = Instant::now();
         let time_out = request.uri().query().and_then(time_out);
         let lag = time_out.map_or(self.lag, |time_out| self.lag.min(time_out / 2));
@@ -71,26 +71,33 @@ impl Guard {
         self.admission.respond(Webhook::Guard, start, outcome)
     }
 
-    async fn answer(&self, body: Bytes, lag: Duration) -> Result<Vec<u8>, Fault> {
+    async fn answer(self: &Arc<Self>, body: Whole, lag: Duration) -> Result<Vec<u8>, Fault> {
         let size = body.len();
-        let review = match review::parse(&body) {
-            Ok(review) => review,
-            Err(error) => return self.admission.unreadable(Webhook::Guard, error),
+        let judged = if body.is_small() {
+            self.judge(&body)
+        } else {
+            let guard = Arc::clone(self);
+            self.admission.apart(move || guard.judge(&body)).await?
         };
-        let uid = review.uid.to_string();
-        let subject = match subject(review) {
-            Ok(subject) => subject,
-            Err(message) => {
-                return Ok(self.admission.unjudgeable(Webhook::Guard, &uid, &Unjudgeable(message)));
-            }
+        let Judged { uid, subject, records, mut problems } = match judged {
+            Ok(judged) => judged,
+            Err(outcome) => return outcome,
         };
-        drop(body);
-        let records = self.records.load_full();
-        let mut problems = subject.problems(&records);
         if !problems.is_empty() && size <= WAITING_SIZE && subject.depends_on_others() {
             problems = self.judged_again(&subject, problems, records, lag).await;
         }
         Ok(answer::guarded(&uid, &problems, subject.warnings()))
+    }
+
+    /// What is wrong with the review's record; or else the answer to a review that cannot be judged.
+    fn judge(&self, body: &[u8]) -> Result<Judged, Result<Vec<u8>, Fault>> {
+        let review = review::parse(body).map_err(|error| self.admission.unreadable(Webhook::Guard, error))?;
+        let uid = review.uid.to_string();
+        let subject = subject(review)
+            .map_err(|message| Ok(self.admission.unjudgeable(Webhook::Guard, &uid, &Unjudgeable(message))))?;
+        let records = self.records.load_full();
+        let problems = subject.problems(&records);
+        Ok(Judged { uid, subject, records, problems })
     }
 
     /// `kubectl apply` writes a workspace and a moment later the registry that names it, and the management API may do
@@ -124,6 +131,14 @@ pub fn router(guard: Guard) -> Router {
         async move { Ok::<_, Infallible>(guard.serve(request).await) }
     });
     Router::new().route("/guard", post_service(serve))
+}
+
+/// What was found.
+struct Judged {
+    uid: String,
+    subject: Subject,
+    records: Arc<Records>,
+    problems: Vec<Problem>,
 }
 
 /// What is to be judged.

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::{Body, BodyDataStream, Bytes};
+use axum::body::BodyDataStream;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post_service};
 use futures::StreamExt;
-use tokio::sync::Semaphore;
 use tower::service_fn;
 
 use super::pinning::Pinning;
@@ -25,11 +24,8 @@ use crate::domain::decision::Decision;
 use crate::domain::record::UnixSeconds;
 use crate::domain::snapshot::Snapshot;
 use crate::metrics::{Metrics, Webhook};
+use crate::room::{Room, Unread, Whole};
 
-/// Bodies up to this size are read without asking for room.
-const SMALL_BODY: usize = 64 * 1024;
-/// Room for larger bodies that are read at one time, in KiB: nine of the largest.
-const ROOM_KIB: usize = 64 * 1024;
 /// How much of a body that is too large is read and dropped, in bytes, and for how long.
 const DISCARD_MAX: usize = 4 * BODY_MAX;
 const DISCARD_TIME: Duration = Duration::from_secs(1);
@@ -43,7 +39,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub struct Admission {
     snapshot: Arc<ArcSwap<Snapshot>>,
     metrics: Arc<Metrics>,
-    room: Semaphore,
+    room: Arc<Room>,
     /// Absent where somebody else than the API server may be asking.
     pinning: Option<Pinning>,
 }
@@ -51,17 +47,18 @@ pub struct Admission {
 impl Admission {
     /// Webhooks that decide by whatever `snapshot` holds at the time.
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Self::with_pinning(snapshot, metrics, None)
+        Self::with_pinning(snapshot, metrics, None, Arc::default())
     }
 
     /// The same, which tell the digest to write where one is demanded: only for a listener that lets in the API server
-    /// alone.
+    /// alone. Bodies share `room` with those of others.
     pub fn with_pinning(
         snapshot: Arc<ArcSwap<Snapshot>>,
         metrics: Arc<Metrics>,
         pinning: Option<Pinning>,
+        room: Arc<Room>,
     ) -> Arc<Self> {
-        Arc::new(Self { snapshot, metrics, room: Semaphore::new(ROOM_KIB), pinning })
+        Arc::new(Self { snapshot, metrics, room, pinning })
     }
 }
 
@@ -92,10 +89,14 @@ pub(super) struct Fault {
 }
 
 impl Admission {
-    async fn serve(&self, webhook: Webhook, judge: Judge, request: Request) -> Response {
+    async fn serve(self: &Arc<Self>, webhook: Webhook, judge: Judge, request: Request) -> Response {
         let start = Instant::now();
         let outcome = match self.read(request).await {
-            Ok(bytes) => self.answer(webhook, judge, &bytes),
+            Ok(body) if body.is_small() => self.answer(webhook, judge, &body),
+            Ok(body) => {
+                let admission = Arc::clone(self);
+                self.apart(move || admission.answer(webhook, judge, &body)).await.flatten()
+            }
             Err(fault) => Err(fault),
         };
         self.respond(webhook, start, outcome)
@@ -108,13 +109,14 @@ impl Admission {
         start: Instant,
         outcome: Result<Vec<u8>, Fault>,
     ) -> Response {
+        let outcome = outcome.and_then(|json| self.room.answer(json).ok_or_else(Fault::crowded));
         let response = outcome.map_or_else(
             |fault| {
                 self.metrics.admission.fault(webhook, fault.cause);
                 fault.into_response()
             },
-            |json| {
-                let mut response = Response::new(Body::from(json));
+            |body| {
+                let mut response = Response::new(body);
                 response.headers_mut().insert(header::CONTENT_TYPE, JSON);
                 response
             },
@@ -123,8 +125,8 @@ impl Admission {
         response
     }
 
-    /// The body, within its size, the deadline and the room that all large bodies share.
-    pub(super) async fn read(&self, request: Request) -> Result<Bytes, Fault> {
+    /// The body, within its size, the deadline and the room that all bodies share.
+    pub(super) async fn read(&self, request: Request) -> Result<Whole, Fault> {
         let announced = request.headers().get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
         let named = request.uri().query().and_then(time_out);
@@ -133,22 +135,25 @@ impl Admission {
         if announced.is_some_and(|length| length > BODY_MAX) {
             return Err(too_large(body.into_data_stream()).await);
         }
-        let mut reading = pin!(async {
-            let _room = match announced {
-                Some(length) if length <= SMALL_BODY => None,
-                // Of unknown length: it may become the largest.
-                length => {
-                    let kib = u32::try_from(length.unwrap_or(BODY_MAX) / 1024).unwrap_or(u32::MAX);
-                    self.room.acquire_many(kib).await.ok()
-                }
-            };
-            // The room is given back when the body is read: parsing borrows from it and takes milliseconds.
-            collect(body, announced).await
-        });
-        if let Some(outcome) = at_once(reading.as_mut()).await {
-            return outcome;
+        let mut reading = pin!(self.room.read(body, announced, BODY_MAX));
+        let read = match at_once(reading.as_mut()).await {
+            Some(read) => Ok(read),
+            None => tokio::time::timeout(deadline, reading).await,
+        };
+        match read {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(Unread::TooLarge(rest))) => Err(too_large(rest).await),
+            Ok(Err(Unread::Broken(error))) => Err(Fault::broken(&error)),
+            Ok(Err(Unread::Slow)) | Err(_) => Err(Fault::slow()),
         }
-        tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| Err(Fault::slow()))
+    }
+
+    /// Does the work that a large body makes where it holds up no small one.
+    pub(super) async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.room.apart(work).await.ok_or_else(Fault::failed)
     }
 
     fn answer(&self, webhook: Webhook, judge: Judge, body: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -227,28 +232,6 @@ async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     .await
 }
 
-async fn collect(body: Body, announced: Option<usize>) -> Result<Bytes, Fault> {
-    let mut stream = body.into_data_stream();
-    let mut next = async || stream.next().await.transpose().map_err(|error| Fault::broken(&error));
-    let Some(first) = next().await? else { return Ok(Bytes::new()) };
-    // Most reviews arrive in one piece, which is used as it is.
-    let Some(second) = next().await? else {
-        return if first.len() > BODY_MAX { Err(Fault::too_large()) } else { Ok(first) };
-    };
-    let mut whole = Vec::with_capacity(announced.unwrap_or_else(|| 2 * (first.len() + second.len())));
-    whole.extend_from_slice(&first);
-    let mut piece = Some(second);
-    while let Some(bytes) = piece {
-        if whole.len() + bytes.len() > BODY_MAX {
-            drop(whole);
-            return Err(too_large(stream).await);
-        }
-        whole.extend_from_slice(&bytes);
-        piece = next().await?;
-    }
-    Ok(whole.into())
-}
-
 /// Reads on for a moment: a client that is still writing when the connection is closed never gets to see the answer.
 async fn too_large(mut rest: BodyDataStream) -> Fault {
     let discard = async {
@@ -273,6 +256,17 @@ impl Fault {
     fn slow() -> Self {
         let message = "the review did not arrive within the request's time-out".to_owned();
         Self { status: StatusCode::REQUEST_TIMEOUT, cause: "slow", message }
+    }
+
+    /// Too many large answers are on their way.
+    fn crowded() -> Self {
+        let message = "there is no room for so large an answer; try again".to_owned();
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, cause: "crowded", message }
+    }
+
+    fn failed() -> Self {
+        let message = "pullgate failed; its log says why".to_owned();
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, cause: "failed", message }
     }
 
     fn broken(error: &axum::Error) -> Self {

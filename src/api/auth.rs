@@ -16,6 +16,10 @@ use super::error::ApiError;
 use super::tokens::{Grant, Tokens};
 use crate::domain::record::{Entry, Kind, Name, Owner, Record};
 
+/// What somebody is told who may not write a registry.
+const OWN_REGISTRIES_ONLY: &str =
+    "a WorkspaceAdmin integrates registries for its own workspaces only; set spec.workspace to one of them";
+
 /// Questions about one list that are asked at one time.
 const QUESTIONS: usize = 16;
 
@@ -243,10 +247,27 @@ impl Caller {
         if self.may(verb, target, name).await? {
             return Ok(());
         }
-        Err(ApiError::Forbidden(
-            "a WorkspaceAdmin integrates registries for its own workspaces only; set spec.workspace to one of them"
-                .to_owned(),
-        ))
+        Err(ApiError::Forbidden(OWN_REGISTRIES_ONLY.to_owned()))
+    }
+
+    /// Whether a role tells what the caller does at all; in the cluster that depends on the name of each thing.
+    pub(super) fn has_role(&self) -> bool {
+        matches!(self.rights, Rights::Token(_))
+    }
+
+    /// Whether the caller may make registries whatever their owner.
+    pub(super) async fn creates_any_registry(&self) -> Result<bool, ApiError> {
+        Ok(self.may(Verb::Create, Target::Registries, None).await?
+            || self.may(Verb::Create, Target::WorkspaceRegistries, None).await?)
+    }
+
+    /// Refuses to make a registry of the workspace, without one of the platform.
+    pub(super) async fn check_create_registry(&self, workspace: Option<&str>) -> Result<(), ApiError> {
+        let target = if workspace.is_some() { Target::WorkspaceRegistries } else { Target::Registries };
+        if self.may(Verb::Create, target, workspace).await? {
+            return Ok(());
+        }
+        Err(ApiError::Forbidden(OWN_REGISTRIES_ONLY.to_owned()))
     }
 
     /// Refuses to hand a record to another owner, which only an Admin does.

@@ -10,7 +10,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::FutureExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -18,11 +18,13 @@ use super::ApiState;
 use super::audit::{self, Act};
 use super::auth::Caller;
 use super::error::ApiError;
-use crate::admission::json::Reader;
+use crate::admission::json::{JsonError, Reader, weight_max};
 use crate::domain::record::Problem;
+use crate::room::{Held, SMALL, Unread, Whole};
 
-/// Bytes that a body may have.
-const BODY_MAX: usize = 1 << 20;
+/// Bytes that the body of a record may have, and those of all else.
+pub(super) const RECORD_MAX: usize = 1 << 20;
+pub(super) const QUESTION_MAX: usize = SMALL;
 /// How long a body may take to arrive; nothing is locked meanwhile.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -34,6 +36,10 @@ pub(super) struct Call {
     params: Vec<(String, String)>,
     query: String,
     body: Body,
+    /// Once it is read.
+    whole: Option<Whole>,
+    /// What is built of it takes room as long as the request does.
+    built: Option<Held>,
     /// What the request is about, for the audit log.
     subject: Arc<OnceLock<String>>,
 }
@@ -79,22 +85,75 @@ impl Call {
         }
     }
 
-    /// The body as JSON, by the reader of the webhooks: it holds every depth, also where `serde_json` begins to count
-    /// anew.
-    pub async fn json(&mut self) -> Result<Value, ApiError> {
+    /// Reads the body, of up to `most` bytes. Not before it is known that the caller may do such a thing at all.
+    async fn read(&mut self, most: usize) -> Result<(), ApiError> {
+        if self.whole.is_some() {
+            return Ok(());
+        }
         if !is_json(&self.headers) {
             return Err(ApiError::MediaType);
         }
         let body = std::mem::take(&mut self.body);
-        let bytes = tokio::time::timeout(BODY_TIME, read(body)).await.map_err(|_| ApiError::Timeout)??;
-        let fault =
-            |error: &dyn std::fmt::Display| ApiError::Malformed(format!("the body is no JSON: {error}"));
-        let text = std::str::from_utf8(&bytes).map_err(|error| fault(&error))?;
-        Reader::whole(text, Reader::value).map_err(|error| {
-            let (line, column) = error.line_and_column(text);
-            fault(&format_args!("{} at line {line} column {column}", error.what()))
-        })
+        let size = body.size_hint();
+        if size.lower() > u64::try_from(most).unwrap_or(u64::MAX) {
+            return Err(ApiError::TooLarge(most));
+        }
+        let announced = size.exact().and_then(|size| usize::try_from(size).ok());
+        let reading = tokio::time::timeout(BODY_TIME, self.state.room.read(body, announced, most));
+        self.whole = Some(reading.await.map_err(|_| ApiError::Timeout)?.map_err(|unread| match unread {
+            Unread::TooLarge(_) => ApiError::TooLarge(most),
+            Unread::Slow => ApiError::Timeout,
+            Unread::Broken(_) => ApiError::Malformed("the body ended early".to_owned()),
+        })?);
+        Ok(())
     }
+
+    /// Whether the body may have more than [`QUESTION_MAX`] bytes.
+    pub fn is_large(&self) -> bool {
+        let most = u64::try_from(QUESTION_MAX).unwrap_or(u64::MAX);
+        self.whole.is_none() && self.body.size_hint().exact().is_some_and(|size| size > most)
+    }
+
+    /// A text of the body, which is looked for without building anything. Of larger bodies than [`QUESTION_MAX`]: an
+    /// error.
+    pub async fn text_at(&mut self, path: &[&str]) -> Result<Option<String>, ApiError> {
+        self.read(QUESTION_MAX).await?;
+        let text = std::str::from_utf8(self.whole.as_deref().unwrap_or_default()).unwrap_or_default();
+        let mut found = None;
+        // What is wrong with it is told when all of it is read.
+        let _ = Reader::whole(text, |reader| find(reader, path, &mut found));
+        Ok(found)
+    }
+
+    /// The body as JSON, of up to `most` bytes, by the reader of the webhooks: it holds every depth, also where
+    /// `serde_json` begins to count anew.
+    pub async fn json(&mut self, most: usize) -> Result<Value, ApiError> {
+        self.read(most).await?;
+        let Some(whole) = self.whole.take() else { return Ok(Value::Null) };
+        let room = self.state.room.to_build(weight_max(whole.len()));
+        self.built = Some(tokio::time::timeout(BODY_TIME, room).await.map_err(|_| ApiError::Timeout)?);
+        if whole.is_small() {
+            return parse(&whole);
+        }
+        let parsed = self.state.room.apart(move || parse(&whole)).await;
+        parsed.unwrap_or_else(|| Err(ApiError::Internal("reading a body failed".to_owned())))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+    let fault = |error: &dyn std::fmt::Display| ApiError::Malformed(format!("the body is no JSON: {error}"));
+    let text = std::str::from_utf8(bytes).map_err(|error| fault(&error))?;
+    Reader::whole(text, Reader::value).map_err(|error| {
+        let (line, column) = error.line_and_column(text);
+        fault(&format_args!("{} at line {line} column {column}", error.what()))
+    })
+}
+
+fn find(reader: &mut Reader<'_>, path: &[&str], found: &mut Option<String>) -> Result<(), JsonError> {
+    let Some((wanted, rest)) = path.split_first() else {
+        return reader.once(found, |reader| Ok(reader.string()?.into_owned()));
+    };
+    reader.object(&mut |reader, name| if name == *wanted { find(reader, rest, found) } else { reader.skip() })
 }
 
 /// The typed form of a body.
@@ -139,7 +198,8 @@ where
             Ok(caller) => {
                 let query = parts.uri.query().unwrap_or_default().to_owned();
                 let subject = Arc::clone(&subject);
-                let call = Call { state, caller, headers: parts.headers, params, query, body, subject };
+                let (headers, whole, built) = (parts.headers, None, None);
+                let call = Call { state, caller, headers, params, query, body, whole, built, subject };
                 let caught = AssertUnwindSafe(async { handler(call).await }).catch_unwind().await;
                 // The panic hook has logged what it was.
                 caught.unwrap_or_else(|_| Err(ApiError::Internal("a handler panicked".to_owned())))
@@ -163,21 +223,4 @@ fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
-}
-
-async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
-    let limit = u64::try_from(BODY_MAX).unwrap_or(u64::MAX);
-    if body.size_hint().lower() > limit {
-        return Err(ApiError::TooLarge);
-    }
-    let mut bytes = Vec::new();
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| ApiError::Malformed("the body ended early".to_owned()))?;
-        if bytes.len() + chunk.len() > BODY_MAX {
-            return Err(ApiError::TooLarge);
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }

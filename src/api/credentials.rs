@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::auth::Verb;
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, QUESTION_MAX};
 use super::error::ApiError;
 use super::manifest::{IfMatch, respond_empty};
 use super::resources::visible;
@@ -165,7 +165,10 @@ fn set_reference(document: &mut Document, reference: Option<Value>) {
 pub(super) async fn store(mut call: Call) -> Answer {
     call.caller.check_write_kind(Kind::Registry, Verb::Update, Some(call.param("name"))).await?;
     call.query(&[])?;
-    let input = read("", &call.json().await?).map_err(ApiError::Invalid)?;
+    let name = call.param("name");
+    let (_, record) = visible(call.state.store.as_ref(), &call.caller, Kind::Registry, name).await?;
+    call.caller.check_write(Verb::Update, name, &record).await?;
+    let input = read("", &call.json(QUESTION_MAX).await?).map_err(ApiError::Invalid)?;
     change(call, |document, registry| {
         let Some(registry) = registry else {
             let message =
@@ -201,10 +204,11 @@ async fn change(
 ) -> Answer {
     let name = call.param("name");
     let if_match = IfMatch::read(&call.headers)?;
+    let (_, seen) = visible(call.state.store.as_ref(), &call.caller, Kind::Registry, name).await?;
+    call.caller.check_write(Verb::Update, name, &seen).await?;
     let mut writer = call.state.writer().await?;
     for _ in 0..ATTEMPTS {
-        let (current, record) = visible(writer.store(), &call.caller, Kind::Registry, name).await?;
-        call.caller.check_write(Verb::Update, name, &record).await?;
+        let (current, record) = writer.again(Kind::Registry, name, &seen).await?;
         if_match.as_ref().map_or(Ok(()), |m| m.check(&current))?;
         let registry = match &record {
             Record::Registry(entry) => entry.valid(),

@@ -35,8 +35,9 @@ pub enum ApiError {
     Parameter(Problem),
     #[error("the body took too long to arrive")]
     Timeout,
-    #[error("the body is larger than 1 MiB")]
-    TooLarge,
+    /// Than so many bytes.
+    #[error("the body is larger than {} KiB", .0 / 1024)]
+    TooLarge(usize),
     #[error("send the body as application/json")]
     MediaType,
     #[error("{}", first_of(.0))]
@@ -166,7 +167,7 @@ impl ApiError {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Not JSON"),
             Self::Parameter(_) => (StatusCode::BAD_REQUEST, "bad-parameter", "Bad parameter"),
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "Timed out"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large"),
             Self::MediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
             }

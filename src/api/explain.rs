@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::call::{Answer, Call, typed};
+use super::call::{Answer, Call, QUESTION_MAX, typed};
 use super::error::ApiError;
 use super::namespaces::check_namespace_name;
 use crate::domain::decision::{Request, decide};
@@ -73,8 +73,12 @@ pub struct ReferenceParts {
 
 pub(super) async fn explain(mut call: Call) -> Answer {
     call.query(&[])?;
-    let ExplainRequest { namespace, images } = typed(call.json().await?)?;
+    // Whose it is decides, so nothing is built for who may not ask about it.
     let snapshot = call.state.snapshot.load_full();
+    if let Some(namespace) = call.text_at(&["namespace"]).await? {
+        call.caller.check_namespace(snapshot.scope(&namespace).workspace()).await?;
+    }
+    let ExplainRequest { namespace, images } = typed(call.json(QUESTION_MAX).await?)?;
     let scope = snapshot.scope(&namespace);
     call.caller.check_namespace(scope.workspace()).await?;
     check_namespace_name(&namespace).map_err(|message| ApiError::invalid("namespace", message))?;

@@ -50,6 +50,7 @@ use crate::domain::record::{Kind, Records};
 use crate::domain::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::registry::metadata::Metadata;
+use crate::room::Room;
 use crate::store::RecordStore;
 use crate::store::manifest::{PullPolicySpec, RegistrySpec, SpaceSpec, WorkspaceSpec};
 
@@ -64,6 +65,7 @@ pub struct ApiState {
     metadata: Arc<Metadata>,
     /// Writes go one after the other. Reads take no lock.
     view: Mutex<View>,
+    room: Arc<Room>,
 }
 
 impl ApiState {
@@ -75,7 +77,14 @@ impl ApiState {
         authority: Authority,
         metadata: Arc<Metadata>,
     ) -> Self {
-        Self { store, records, snapshot, authority, metadata, view: Mutex::default() }
+        let (view, room) = (Mutex::default(), Arc::default());
+        Self { store, records, snapshot, authority, metadata, view, room }
+    }
+
+    /// Bodies take their room where those of others do.
+    #[must_use]
+    pub fn with_room(self, room: Arc<Room>) -> Self {
+        Self { room, ..self }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::Verb;
-use super::call::{Answer, Call, typed};
+use super::call::{Answer, Call, QUESTION_MAX, typed};
 use super::error::ApiError;
 use super::resources::visible;
 use super::writer::ATTEMPTS;
@@ -73,10 +73,11 @@ async fn request(call: Call, note: impl Fn(&mut RegistryStatus, Timestamp) + Sen
     let name = call.param("name");
     call.caller.check_write_kind(Kind::Registry, Verb::Update, Some(name)).await?;
     call.query(&[])?;
+    let (_, record) = visible(call.state.store.as_ref(), &call.caller, Kind::Registry, name).await?;
+    call.caller.check_write(Verb::Update, name, &record).await?;
     let mut writer = call.state.writer().await?;
     for _ in 0..ATTEMPTS {
-        let (current, record) = visible(writer.store(), &call.caller, Kind::Registry, name).await?;
-        call.caller.check_write(Verb::Update, name, &record).await?;
+        let (current, _) = writer.again(Kind::Registry, name, &record).await?;
         let mut status: RegistryStatus = serde_json::from_value(current.status.clone()).unwrap_or_default();
         let requested_at = Timestamp::now();
         note(&mut status, requested_at);
@@ -93,13 +94,13 @@ async fn request(call: Call, note: impl Fn(&mut RegistryStatus, Timestamp) + Sen
 
 pub(super) async fn resolve(mut call: Call) -> Answer {
     call.query(&[])?;
-    let ResolveRequest { image } = typed(call.json().await?)?;
-    let name = call.param("name");
-    let (document, record) = visible(call.state.store.as_ref(), &call.caller, Kind::Registry, name).await?;
+    let name = call.param("name").to_owned();
+    let (document, record) = visible(call.state.store.as_ref(), &call.caller, Kind::Registry, &name).await?;
+    let ResolveRequest { image } = typed(call.json(QUESTION_MAX).await?)?;
     let Record::Registry(Entry::Valid(registry)) = &record else {
         return Err(ApiError::invalid("name", "the registry's record is not valid; mend it first"));
     };
-    let question = question(name, registry, &image)?;
+    let question = question(&name, registry, &image)?;
     let known = call.state.metadata.known(&question);
     if known.is_none() && rejected(document) {
         // To ask again might lock the account; the leader tries once a minute.

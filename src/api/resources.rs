@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::audit::{self, Act};
 use super::auth::{Caller, Verb};
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, QUESTION_MAX, RECORD_MAX};
 use super::credentials;
 use super::error::ApiError;
 use super::manifest::{Draft, IfMatch, Manifest, respond, respond_empty};
@@ -55,7 +55,18 @@ pub(super) async fn create(resource: Resource, mut call: Call) -> Answer {
     let kind = resource.kind;
     call.caller.check_write_kind(kind, Verb::Create, None).await?;
     call.query(&[])?;
-    let draft = Draft::read(kind, call.json().await?, None)?;
+    if kind == Kind::Registry && !call.caller.has_role() {
+        // Whose it will be decides; nothing is built before that is known, and nothing large is read.
+        if call.is_large() && !call.caller.creates_any_registry().await? {
+            return Err(ApiError::TooLarge(QUESTION_MAX));
+        }
+        if let Some(name) = call.text_at(&["metadata", "name"]).await? {
+            call.is_about(&name);
+        }
+        let workspace = call.text_at(&["spec", "workspace"]).await?;
+        call.caller.check_create_registry(workspace.as_deref()).await?;
+    }
+    let draft = Draft::read(kind, call.json(RECORD_MAX).await?, None)?;
     let name = match draft.name {
         Some(name) => name,
         None if kind == Kind::RegistrySpace => {
@@ -91,15 +102,19 @@ pub(super) async fn replace(kind: Kind, mut call: Call) -> Answer {
     call.query(&[])?;
     let if_match = IfMatch::required(&call.headers)?;
     let name = call.param("name").to_owned();
-    let draft = Draft::read(kind, call.json().await?, Some(&name))?;
+    let (current, seen) = visible(call.state.store.as_ref(), &call.caller, kind, &name).await?;
+    if_match.check(&current)?;
+    call.caller.check_write(Verb::Update, &name, &seen).await?;
+    let draft = Draft::read(kind, call.json(RECORD_MAX).await?, Some(&name))?;
+    // Without the status, which is not the client's fault where it cannot be read.
+    let wanted =
+        |current: &Document| Document { spec: draft.spec.clone(), status: Value::Null, ..current.clone() };
+    call.caller.check_move(&name, &seen, &convert::record(&wanted(&current))).await?;
     let mut writer = call.state.writer().await?;
     for _ in 0..ATTEMPTS {
-        let (current, old) = visible(writer.store(), &call.caller, kind, &name).await?;
+        let (current, old) = writer.again(kind, &name, &seen).await?;
         if_match.check(&current)?;
-        call.caller.check_write(Verb::Update, &name, &old).await?;
-        // Without the status, which is not the client's fault where it cannot be read.
-        let mut document = Document { spec: draft.spec.clone(), status: Value::Null, ..current.clone() };
-        call.caller.check_move(&name, &old, &convert::record(&document)).await?;
+        let mut document = wanted(&current);
         let given = draft.credential.clone();
         let change = credential_change(&writer, Some((&current, &old)), &mut document, given).await?;
         check_beside(&writer, &document)?;
@@ -119,10 +134,12 @@ pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
         if kind == Kind::Registry { call.switch("force")? } else { call.query(&[]).map(|_| false)? };
     let if_match = IfMatch::required(&call.headers)?;
     let name = call.param("name");
-    let mut writer = call.state.writer().await?;
-    let (mut current, old) = visible(writer.store(), &call.caller, kind, name).await?;
+    let (current, seen) = visible(call.state.store.as_ref(), &call.caller, kind, name).await?;
     if_match.check(&current)?;
-    call.caller.check_write(Verb::Delete, name, &old).await?;
+    call.caller.check_write(Verb::Delete, name, &seen).await?;
+    let mut writer = call.state.writer().await?;
+    let (mut current, _) = writer.again(kind, name, &seen).await?;
+    if_match.check(&current)?;
     let problems = removal_conflicts(writer.records(), kind, name);
     if !problems.is_empty() && !force {
         return Err(ApiError::Conflict(problems));
@@ -140,7 +157,7 @@ pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
             Err(StoreError::Changed { .. }) => {}
             outcome => return outcome.map_err(ApiError::from).and_then(|()| respond_empty(&current)),
         }
-        (current, _) = visible(writer.store(), &call.caller, kind, name).await?;
+        (current, _) = writer.again(kind, name, &seen).await?;
         if_match.check(&current)?;
     }
     Err(ApiError::Changed)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::MutexGuard;
 
 use super::ApiState;
+use super::auth::same_owner;
 use super::error::ApiError;
 use crate::domain::record::{Entry, Kind, Name, Named, Record, Records};
 use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert};
@@ -88,6 +89,14 @@ impl Writer<'_> {
 
     pub fn store(&self) -> &dyn RecordStore {
         self.store
+    }
+
+    /// A record that was `seen` before, when the caller's right to it was asked for: the others must not wait for the
+    /// cluster's answer. The right holds as long as the record has the same owner.
+    pub async fn again(&self, kind: Kind, name: &str, seen: &Record) -> Result<(Document, Record), ApiError> {
+        let document = self.store.get(kind, name).await?.ok_or_else(|| ApiError::absent(kind, name))?;
+        let record = convert::record(&document);
+        if same_owner(name, seen, &record) { Ok((document, record)) } else { Err(ApiError::Changed) }
     }
 
     pub async fn put(

@@ -10,6 +10,7 @@ use futures::stream;
 
 use super::{ALL, MEMORY, READ, populated};
 use crate::support::api::{harbor, owned};
+use crate::support::waiting::within;
 
 #[tokio::test]
 async fn a_list_asks_once_for_everything_and_then_once_a_workspace() {
@@ -174,4 +175,25 @@ async fn a_request_that_takes_long_is_not_allowed_by_what_was_true_when_it_began
         .body(Body::from_stream(body))
         .unwrap();
     api.send(request).await.is(403);
+}
+
+#[tokio::test]
+async fn tokens_that_are_nobodys_keep_no_known_one_waiting() {
+    let (fake, api) = populated(MEMORY).await;
+    api.get("wa", "/workspaces/a").await.is(200);
+    tokio::time::sleep(2 * MEMORY).await;
+    fake.hold_unknown.store(true, Ordering::SeqCst);
+    let forged: Vec<_> = (0..200)
+        .map(|n| {
+            let api = api.clone();
+            tokio::spawn(async move { api.get(&format!("forged-{n}"), "/workspaces/a").await.status })
+        })
+        .collect();
+    within(Duration::from_secs(5), "they are asked about", async || fake.held.load(Ordering::SeqCst) > 0)
+        .await;
+    api.get("wa", "/workspaces/a").await.is(200);
+    assert!(fake.held.load(Ordering::SeqCst) <= 16, "few are asked about at one time");
+    for asked in forged {
+        asked.abort();
+    }
 }

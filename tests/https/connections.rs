@@ -43,12 +43,12 @@ async fn connections_that_never_ask_shut_nobody_out() {
     }
     for beginning in [b"".as_slice(), b"\x16\x03\x01", b"POST /validate HTTP/1.1\r\n"] {
         let crowd = crowd(&server, beginning).await;
+        within(PROMPT, "the crowd is thinned", async || server.handle.connection_count() <= PLACES / 2).await;
         server.still_serves().await;
         // What was there before is not among those that give way.
         for client in &clients {
             post(client, "meanwhile").await;
         }
-        within(PROMPT, "the crowd is thinned", async || server.handle.connection_count() <= PLACES / 2).await;
         drop(crowd);
         server.falls_to(clients.len()).await;
     }

@@ -17,12 +17,19 @@ mod value;
 
 pub use error::JsonError;
 use scan::{nested_length, short_run, string_run};
+pub use value::weight_max;
 
 /// Levels of nesting of what is read; a CronJob's containers are at the tenth.
 const READ_DEPTH_MAX: u32 = 64;
 /// Entries of a list that are read. No stored pod comes near: etcd takes 1.5 MiB. Without a limit, a body full of
 /// `{}` would take some hundred times its size of memory.
 const ENTRIES_MAX: usize = 16 * 1024;
+
+/// Entries of all lists together that are read into something, for each byte of the text and at the most. What the API
+/// server writes of a container or a volume takes far more bytes than these.
+const BYTES_AN_ENTRY: usize = 16;
+const ENTRIES_FREE: usize = 64;
+const ENTRIES_IN_ALL: usize = 64 * 1024;
 
 type Outcome<T> = Result<T, JsonError>;
 
@@ -34,6 +41,10 @@ pub struct Reader<'de> {
     level: Level,
     /// Brackets that are open around what is read.
     depth: u32,
+    /// Entries of lists that may still be read into something.
+    entries: usize,
+    /// Bytes that values of any kind may still take.
+    weight: usize,
 }
 
 impl<'de> Reader<'de> {
@@ -42,7 +53,9 @@ impl<'de> Reader<'de> {
     /// # Errors
     /// Those of `read`, with the place; more follows the value.
     pub fn whole<T>(text: &'de str, read: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
-        let mut reader = Self { text, at: 0, level: Level::new(), depth: 0 };
+        let entries = (ENTRIES_FREE + text.len() / BYTES_AN_ENTRY).min(ENTRIES_IN_ALL);
+        let weight = weight_max(text.len());
+        let mut reader = Self { text, at: 0, level: Level::new(), depth: 0, entries, weight };
         let value = read(&mut reader).and_then(|value| match reader.peek() {
             None => Ok(value),
             Some(_) => Err(JsonError::new("there is more after its end")),
@@ -135,6 +148,9 @@ impl<'de> Reader<'de> {
         if self.present(place.is_some())? {
             let entries = place.insert(Vec::new());
             self.list(&mut |reader| {
+                reader.entries = reader.entries.checked_sub(1).ok_or_else(|| {
+                    JsonError::new("more entries of lists than anything of this size can have")
+                })?;
                 let mut entry = T::default();
                 reader.object(&mut |reader, name| member(&mut entry, reader, name))?;
                 entries.push(entry);

@@ -115,6 +115,40 @@ fn lists_are_bounded() {
 }
 
 #[test]
+fn entries_are_bounded_by_what_there_is_to_read() {
+    let read = |text: &str| {
+        Reader::whole(text, |reader| {
+            let mut lists = [None, None];
+            reader.object(&mut |reader, name| {
+                let list = usize::from(name == "b");
+                reader.fill_list(&mut lists[list], |(): &mut (), reader, _| reader.skip())
+            })?;
+            Ok(lists.into_iter().flatten().map(|list| list.len()).sum::<usize>())
+        })
+    };
+    let of = |entry: &str, count: usize| {
+        let list = vec![entry; count].join(",");
+        format!("{{\"a\":[{list}],\"b\":[{list}]}}")
+    };
+    assert_eq!(read(&of("{}", 32)).unwrap(), 64);
+    assert_eq!(read(&of(r#"{"name":"container"}"#, 10_000)).unwrap(), 20_000);
+    assert!(read(&of("{}", 1_000)).unwrap_err().what().contains("more entries"));
+}
+
+#[test]
+fn values_are_bounded_by_what_they_take() {
+    let value = |text: &str| Reader::whole(text, Reader::value);
+    let names: Vec<_> = (0..10_000).map(|n| format!("\"team-{n}-namespace\"")).collect();
+    assert!(value(&format!("[{}]", names.join(","))).is_ok());
+    assert!(value(&format!("\"{}\"", "x".repeat(1 << 20))).is_ok());
+    for unit in [r#"{"":0}"#, r#"{"a":{}}"#, "[0]", "{}", "\"\""] {
+        let list = format!("[{}]", vec![unit; 16_000].join(","));
+        let lists = format!("[{}]", vec![list.as_str(); 1 + (1 << 20) / list.len()].join(","));
+        assert!(value(&lists).unwrap_err().what().contains("more values"), "{unit}");
+    }
+}
+
+#[test]
 fn whatever_is_there_is_read_as_serde_json_reads_it() {
     let value = |text: &str| Reader::whole(text, Reader::value);
     for text in [

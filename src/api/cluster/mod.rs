@@ -18,6 +18,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use moka::Expiry;
 use moka::future::Cache;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 
 pub use api_server::ApiServer;
 
@@ -26,6 +27,11 @@ use super::auth::Permission;
 /// How long answers are remembered, from when the first of them was asked for. With what a request itself takes, somebody
 /// whose token or role was taken away goes on for 10 seconds at the most.
 const MEMORY: Duration = Duration::from_secs(9);
+/// How long a token that was somebody's takes no turn among those that are not known: a flood of them must not keep
+/// callers out who were there before. And how many of the others are asked about at one time, and wait for how long.
+const KNOWN: Duration = Duration::from_hours(1);
+const STRANGERS_MAX: usize = 16;
+const TURN: Duration = Duration::from_secs(5);
 /// Tokens and answers that are remembered.
 const SESSIONS_MAX: u64 = 10_000;
 const ANSWERS_MAX: u64 = 50_000;
@@ -68,6 +74,10 @@ pub struct Cluster {
     answers: Cache<(u64, Permission), Answer>,
     /// Numbers sessions, so that an answer of one is never taken for another's.
     numbers: AtomicU64,
+    /// Tokens that were somebody's not long ago.
+    known: Cache<Digest, ()>,
+    /// Turns of the others.
+    strangers: Semaphore,
 }
 
 /// What is known of a token, and until when.
@@ -126,6 +136,8 @@ impl Cluster {
             sessions: Cache::builder().max_capacity(SESSIONS_MAX).expire_after(WithTheSession).build(),
             answers: Cache::builder().max_capacity(ANSWERS_MAX).expire_after(WithTheSession).build(),
             numbers: AtomicU64::new(0),
+            known: Cache::builder().max_capacity(SESSIONS_MAX).time_to_live(KNOWN).build(),
+            strangers: Semaphore::new(STRANGERS_MAX),
         }
     }
 
@@ -174,9 +186,18 @@ impl Cluster {
         let mut key = Digest::default();
         key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         let ask = async {
+            let _turn = if self.known.contains_key(&key) {
+                None
+            } else {
+                let turn = tokio::time::timeout(TURN, self.strangers.acquire()).await;
+                Some(turn.map_err(|_| Unanswered("too many tokens that are not known".to_owned()))?)
+            };
             // Before it is asked: what the answer says may have ended while it was on its way.
             let until = Instant::now() + self.memory;
             let user = self.reviews.user(token).await?.map(Arc::new);
+            if user.is_some() {
+                self.known.insert(key, ()).await;
+            }
             Ok(Session { number: self.numbers.fetch_add(1, Ordering::Relaxed), user, until })
         };
         self.sessions.try_get_with(key, ask).await.map_err(shared)
