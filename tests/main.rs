@@ -34,6 +34,7 @@ mod secret_files;
 mod serving;
 mod store_contract;
 mod store_counted;
+mod store_damage;
 mod store_embedded;
 mod store_kubernetes;
 mod store_refusals;

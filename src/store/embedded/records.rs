@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use tokio::sync::broadcast;
 
 use super::failure;
-use super::rows::{COLUMNS, Place, Unreadable, read, read_all};
+use super::rows::{COLUMNS, Place, Unreadable, digest_of, read, read_all};
 use super::seal::{self, Key, Unsealable};
 use super::watch::{Change, Told};
 use crate::domain::pull_secret::{CredentialId, RobotId};
@@ -313,6 +313,12 @@ fn write(transaction: &Transaction, document: &Document, created: i64) -> Outcom
              RETURNING created",
         )?
         .query_row(params![kind.as_str(), name.as_str(), version, created, spec, status], |row| row.get(0))?;
+    let row = params![kind.as_str(), name.as_str()];
+    let sql = format!("SELECT {COLUMNS} FROM records WHERE kind = ?1 AND name = ?2");
+    let digest = transaction.prepare_cached(&sql)?.query_row(row, digest_of)?;
+    transaction
+        .prepare_cached("UPDATE records SET digest = ?3 WHERE kind = ?1 AND name = ?2")?
+        .execute(params![kind.as_str(), name.as_str(), digest])?;
     Ok((version, created))
 }
 

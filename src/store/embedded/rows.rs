@@ -3,15 +3,16 @@
 
 use std::collections::HashSet;
 
+use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Row};
+use rusqlite::{CachedStatement, Connection, Row};
 use serde_json::Value;
 
 use crate::domain::record::{Kind, Name};
 use crate::store::Document;
 
 /// What [`read`] reads.
-pub(super) const COLUMNS: &str = "kind, name, version, created, spec, status";
+pub(super) const COLUMNS: &str = "kind, name, version, created, spec, status, digest";
 
 /// Where a load stands: kind and name, in the order in which the table has them.
 pub(super) type Place = (String, Name);
@@ -36,6 +37,15 @@ pub(super) fn read(row: &Row, unreadable: &mut Unreadable) -> rusqlite::Result<(
     let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == place.0) else {
         return Ok((place, None));
     };
+    if row.get_ref(6)?.as_bytes().ok() != Some(&digest_of(row)?[..]) {
+        if unreadable.insert((kind, name.clone())) {
+            tracing::error!(kind = kind.as_str(), %name, "a stored record is damaged; it counts as invalid until it is written again");
+        }
+        let created = row.get_ref(3)?.as_i64().unwrap_or_default();
+        let version = row.get_ref(2)?.as_i64().unwrap_or_default().to_string();
+        let document = Document { version, created, ..Document::new(kind, name, Value::Null) };
+        return Ok((place, Some(document)));
+    }
     let mut json = |column, field: &str| {
         let value = row.get_ref(column)?;
         let parsed = match value {
@@ -66,4 +76,61 @@ pub(super) fn read(row: &Row, unreadable: &mut Unreadable) -> rusqlite::Result<(
 
 fn bytes(value: ValueRef<'_>) -> &[u8] {
     value.as_bytes().unwrap_or_default()
+}
+
+/// What [`COLUMNS`] of a row should have as their last: SQLite finds damage to its pages, not to what is written on them.
+pub(super) fn digest_of(row: &Row) -> rusqlite::Result<[u8; SHA256_OUTPUT_LEN]> {
+    let mut context = Context::new(&SHA256);
+    for column in 0..6 {
+        let value = row.get_ref(column)?;
+        let number;
+        let part = match value {
+            ValueRef::Integer(value) => {
+                number = value.to_be_bytes();
+                &number[..]
+            }
+            value => bytes(value),
+        };
+        context.update(&[u8::from(value != ValueRef::Null)]);
+        context.update(&part.len().to_be_bytes());
+        context.update(part);
+    }
+    let mut digest = [0; SHA256_OUTPUT_LEN];
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok(digest)
+}
+
+/// Kind and name of a record that is damaged and must not be taken for one that allows nothing: without it, an image is
+/// nobody's, or no policy's.
+pub(super) fn first_damaged(connection: &Connection) -> rusqlite::Result<Option<(String, String)>> {
+    let sql = format!("SELECT {COLUMNS} FROM records WHERE kind NOT IN ('Workspace', 'RegistrySpace')");
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if row.get_ref(6)?.as_bytes().ok() != Some(&digest_of(row)?[..]) {
+            let text = |column| {
+                Ok::<_, rusqlite::Error>(String::from_utf8_lossy(bytes(row.get_ref(column)?)).into_owned())
+            };
+            return Ok(Some((text(0)?, text(1)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// Notes the digests of records that were written before there were any.
+pub(super) fn note_digests(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = format!("SELECT {COLUMNS} FROM records");
+    let mut statement = connection.prepare(&sql)?;
+    let noted = |row: &Row| {
+        let text = |column| Ok::<_, rusqlite::Error>(bytes(row.get_ref(column)?).to_vec());
+        Ok((text(0)?, text(1)?, digest_of(row)?))
+    };
+    let digests: Vec<_> = statement.query_map([], noted)?.collect::<rusqlite::Result<_>>()?;
+    let mut note = connection.prepare(
+        "UPDATE records SET digest = ?3 WHERE kind = CAST(?1 AS TEXT) AND name = CAST(?2 AS TEXT)",
+    )?;
+    for (kind, name, digest) in digests {
+        note.execute((kind, name, digest))?;
+    }
+    Ok(())
 }

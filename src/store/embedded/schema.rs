@@ -9,6 +9,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::error::OpenError;
 use super::files::{beside, io};
+use super::rows;
 use crate::secret_file::Draft;
 
 /// "pgat": what `file` and other applications know a pullgate database by.
@@ -25,8 +26,9 @@ const LOG_LIMIT: i64 = 16 << 20;
 
 /// Every step from an empty file to the current schema. `user_version` counts the steps that a file has had; add
 /// new ones at the end, never change one that was released.
-const MIGRATIONS: &[&str] = &[
-    "
+const MIGRATIONS: &[Step] = &[
+    Step::Sql(
+        "
     CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
     INSERT INTO meta (key, value) VALUES ('version', 0);
 
@@ -54,11 +56,25 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX credentials_of_registry ON credentials (registry_kind, registry);
     CREATE INDEX credentials_of_workspace ON credentials (workspace_kind, workspace);
 ",
-    "
+    ),
+    Step::Sql(
+        "
     -- The one space that a robot account covers.
     ALTER TABLE credentials ADD COLUMN space TEXT;
 ",
+    ),
+    Step::Sql("ALTER TABLE records ADD COLUMN digest BLOB"),
+    Step::Code(rows::note_digests),
 ];
+
+/// One step.
+enum Step {
+    Sql(&'static str),
+    Code(fn(&Connection) -> rusqlite::Result<()>),
+}
+
+/// The schema since which records have digests.
+const DIGESTS: i64 = 4;
 
 /// Makes an empty store.
 pub(super) fn create(path: &Path) -> Result<(), OpenError> {
@@ -124,6 +140,12 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     if verdict != "ok" {
         return Err(damaged(verdict.replace('\n', " ")));
     }
+    if found >= DIGESTS {
+        let record = rows::first_damaged(connection).map_err(refused)?;
+        if let Some((kind, name)) = record {
+            return Err(damaged(format!("the record {kind} {name} is not as it was written")));
+        }
+    }
     if connection.is_readonly(MAIN_DB).map_err(refused)? {
         return Err(OpenError::ReadOnly { path: path.to_owned() });
     }
@@ -155,7 +177,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Takes the steps that the file has not had, all or none.
-fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection, steps: &[Step]) -> rusqlite::Result<()> {
     let taken: usize = connection.pragma_query_value(None, "user_version", |row| {
         row.get::<_, i64>(0).map(|version| usize::try_from(version).unwrap_or_default())
     })?;
@@ -164,7 +186,10 @@ fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> 
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in &steps[taken..] {
-        transaction.execute_batch(step)?;
+        match step {
+            Step::Sql(sql) => transaction.execute_batch(sql)?,
+            Step::Code(step) => step(&transaction)?,
+        }
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", i64::try_from(steps.len()).unwrap_or(i64::MAX))?;
@@ -194,7 +219,7 @@ mod tests {
     #[test]
     fn store_migrations_run_once_in_order_and_keep_what_is_there() {
         let mut connection = Connection::open_in_memory().unwrap();
-        let steps = ["CREATE TABLE a (x)", "ALTER TABLE a ADD COLUMN y DEFAULT 7"];
+        let steps = ["CREATE TABLE a (x)", "ALTER TABLE a ADD COLUMN y DEFAULT 7"].map(Step::Sql);
         migrate(&mut connection, &steps[..1]).unwrap();
         connection.execute_batch("INSERT INTO a (x) VALUES (1)").unwrap();
         migrate(&mut connection, &steps).unwrap();
@@ -207,8 +232,8 @@ mod tests {
     #[test]
     fn store_migration_that_fails_leaves_the_schema_as_it_was() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, &["CREATE TABLE a (x)"]).unwrap();
-        let steps = ["CREATE TABLE a (x)", "CREATE TABLE b (x)", "CREATE TABLE a (x)"];
+        migrate(&mut connection, &[Step::Sql("CREATE TABLE a (x)")]).unwrap();
+        let steps = ["CREATE TABLE a (x)", "CREATE TABLE b (x)", "CREATE TABLE a (x)"].map(Step::Sql);
         migrate(&mut connection, &steps).unwrap_err();
         assert_eq!(version(&connection), 1);
         connection.query_row("SELECT count(*) FROM b", [], |_| Ok(())).unwrap_err();
