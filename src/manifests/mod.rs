@@ -153,7 +153,9 @@ impl Reading {
                 continue;
             }
             let (roots, unreadable) = yaml::read(&part);
-            roots.into_iter().for_each(|root| self.add(file, root));
+            for root in roots {
+                self.add(file, root);
+            }
             if let Some(Unreadable { line, message, template }) = unreadable
                 && !(template && template_told)
             {

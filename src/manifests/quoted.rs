@@ -60,7 +60,7 @@ struct Entry {
 impl Entry {
     /// What makes a scanner expect the entry: one of each block around it.
     fn head(&self) -> String {
-        self.columns.iter().map(|column| format!("{:column$}k:\n", "")).collect()
+        self.columns.iter().flat_map(|column| [" ".repeat(*column), "k:\n".to_owned()]).collect()
     }
 }
 
