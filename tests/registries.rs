@@ -12,6 +12,7 @@ mod outcomes;
 mod plan;
 mod platform;
 mod refusals;
+mod robot_account;
 mod robots;
 mod served;
 mod suggestions;

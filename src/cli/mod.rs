@@ -19,6 +19,7 @@ mod check;
 mod crds;
 mod demo;
 mod explain;
+mod harbor_account;
 mod image;
 mod openapi;
 mod output;
@@ -55,6 +56,7 @@ enum Command {
     Explain(explain::Arguments),
     Image(image::Arguments),
     Registry(registry::Arguments),
+    HarborAccount(harbor_account::Arguments),
     Crds(crds::Arguments),
     Openapi(openapi::Arguments),
 }
@@ -84,6 +86,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(arguments) => arguments.run(),
         Command::Image(arguments) => arguments.run(),
         Command::Registry(arguments) => arguments.run(),
+        Command::HarborAccount(arguments) => arguments.run(),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

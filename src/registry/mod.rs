@@ -24,6 +24,7 @@ use self::artifactory::Artifactory;
 use self::docker::Docker;
 use self::fault::Fault;
 use self::harbor::Harbor;
+use self::harbor::rights::Rights;
 use self::http::{Http, Target};
 use crate::domain::record::{Name, RegistryType, Visibility};
 
@@ -91,8 +92,8 @@ pub enum Tier {
     SystemAdmin,
     /// What its roles in the spaces allow.
     User,
-    /// A robot account, which makes no others.
-    Robot,
+    /// A robot account of a Harbor, with what it was allowed.
+    Robot(Rights),
     /// There is none.
     Anonymous,
 }

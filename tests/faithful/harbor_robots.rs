@@ -282,3 +282,70 @@ async fn an_administrators_switch_and_refresh_void_what_was_handed_out() {
     harbor.describe_robot(id, "mine");
     assert_eq!(get(&harbor, ADMIN, &path(&robot)).await.json()["description"], "mine");
 }
+
+/// The body for a robot that integrates, with these rights on the whole system and on all projects.
+fn integrating(system: &[(&str, &str)], projects: &[(&str, &str)]) -> Value {
+    let access = |list: &[(&str, &str)]| {
+        list.iter().map(|(r, a)| json!({"resource": r, "action": a})).collect::<Vec<_>>()
+    };
+    json!({"name": "integrating", "level": "system", "duration": -1, "permissions": [
+        {"kind": "system", "namespace": "/", "access": access(system)},
+        {"kind": "project", "namespace": "*", "access": access(projects)},
+    ]})
+}
+
+const OF_ROBOTS: [(&str, &str); 6] = [
+    ("robot", "create"),
+    ("robot", "list"),
+    ("robot", "read"),
+    ("robot", "delete"),
+    ("project", "list"),
+    ("project", "create"),
+];
+
+#[tokio::test]
+async fn a_robot_makes_and_deletes_others_with_what_it_has_itself_and_changes_none() {
+    let harbor = harbor();
+    let wanted = integrating(
+        &OF_ROBOTS,
+        &[("project", "read"), ("project", "update"), ("repository", "pull"), ("robot", "create")],
+    );
+    let (name, secret) = harbor.make_robot(&wanted).await;
+    let robot = format!("{name}:{secret}");
+    get(&harbor, &robot, "/api/v2.0/users/current").await.refuses(412, "PRECONDITION");
+    assert_eq!(get(&harbor, &robot, "/api/v2.0/projects").await.names(), ["team-a", "team-b"]);
+    get(&harbor, &robot, "/api/v2.0/statistics").await.refuses(403, "FORBIDDEN");
+    get(&harbor, &robot, "/api/v2.0/quotas").await.refuses(403, "FORBIDDEN");
+    let listed = get(&harbor, &robot, ROBOTS).await.is(200).json();
+    assert_eq!(listed[0]["permissions"], wanted["permissions"], "it reads what it may do");
+
+    let made = post(&harbor, &robot, &pull("reader", &["team-a", "team-b"])).await.is(201).json();
+    let own = post(&harbor, &robot, &pull_one("own", "team-a")).await.is(201).json();
+    let mut more = pull("more", &["team-a"]);
+    more["permissions"][0]["access"][0]["action"] = json!("push");
+    post(&harbor, &robot, &more).await.refuses(403, "FORBIDDEN");
+    let replaced = json!({"id": made["id"], "name": made["name"], "level": "system", "duration": 90,
+        "permissions": pull("reader", &["team-a"])["permissions"]});
+    send(&harbor, &robot, Method::PUT, &path(&made), &replaced).await.refuses(403, "FORBIDDEN");
+    send(&harbor, &robot, Method::PATCH, &path(&made), &json!({"secret": ""}))
+        .await
+        .refuses(403, "FORBIDDEN");
+    delete(&harbor, &robot, &path(&made)).await.is(200);
+    delete(&harbor, &robot, &path(&own)).await.refuses(403, "FORBIDDEN");
+
+    let flag = json!({"metadata": {"public": "true"}});
+    send(&harbor, &robot, Method::PUT, "/api/v2.0/projects/team-a", &flag).await.is(200);
+    send(&harbor, &robot, Method::POST, "/api/v2.0/projects", &json!({"project_name": "new"})).await.is(201);
+    let missing = request(&harbor, &robot, Method::HEAD, "/api/v2.0/projects?project_name=none");
+    told(missing).await.unwrap().is(403);
+}
+
+#[tokio::test]
+async fn before_2_12_no_robot_can_be_allowed_to_make_others() {
+    let harbor = harbor();
+    harbor.set_version("2.11.0");
+    post(&harbor, ADMIN, &integrating(&OF_ROBOTS, &[("repository", "pull")]))
+        .await
+        .refuses(400, "BAD_REQUEST");
+    post(&harbor, ADMIN, &integrating(&[("robot", "list")], &[("repository", "pull")])).await.is(201);
+}

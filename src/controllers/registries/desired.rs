@@ -61,8 +61,10 @@ pub(super) fn level(tier: Tier) -> Result<RobotLevel, Fault> {
     match tier {
         Tier::SystemAdmin => Ok(RobotLevel::System),
         Tier::User => Ok(RobotLevel::Project),
-        Tier::Robot | Tier::Anonymous => Err(Fault::NotPermitted(
-            "make robot accounts; integrate the Harbor with a system admin's or a project admin's account, or set \
+        Tier::Robot(rights) if rights.keeps_accounts() => Ok(RobotLevel::System),
+        Tier::Robot(_) | Tier::Anonymous => Err(Fault::NotPermitted(
+            "make robot accounts; integrate the Harbor with a robot account that may (`pullgate harbor-account` prints the \
+             request for one, Harbor 2.12 and later), with a system admin's or a project admin's account, or set \
              spec.pullCredentials: Integration to hand out this one",
         )),
     }

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::pull_secret::RobotId;
 use crate::registry::fault::{Doubt, Fault};
+use crate::registry::harbor::{self, rights};
 use crate::registry::{Checked, Tier, Usage};
 use crate::store::conditions::{self, Saying};
 use crate::store::manifest::{
@@ -79,7 +80,7 @@ impl Report {
             Some(Ok(checked)) => {
                 conditions::set(&mut status.conditions, REACHABLE, Saying::yes("Answers"), generation);
                 conditions::set(&mut status.conditions, HEALTHY, health(checked), generation);
-                conditions::set(&mut status.conditions, CREDENTIALS, credentials(checked.tier), generation);
+                conditions::set(&mut status.conditions, CREDENTIALS, credentials(checked), generation);
                 status.version = Some(checked.version.clone()).filter(|version| !version.is_empty());
                 status.anonymous_pull = checked.anonymous;
             }
@@ -182,15 +183,28 @@ fn health(checked: &Checked) -> Saying {
     Saying::no("Unhealthy", format!("not healthy by its own account: {}", checked.unhealthy.join(", ")))
 }
 
-fn credentials(tier: Tier) -> Saying {
-    match tier {
+fn credentials(checked: &Checked) -> Saying {
+    match checked.tier {
         Tier::SystemAdmin => Saying::yes("SystemAdmin"),
         Tier::User => Saying::yes("NotAnAdmin").because(
             "the account is no system admin: only what its roles allow is seen and done, and totals are not known",
         ),
-        Tier::Robot => Saying::yes("Robot").because(
-            "this is a robot account: it makes no other accounts, and sees only what it may pull",
-        ),
+        Tier::Robot(rights) => {
+            let missing = rights.missing();
+            let too_old = harbor::numbers(&checked.version).is_some_and(|found| found < rights::OLDEST);
+            match (missing.is_empty(), too_old) {
+                (true, _) => Saying::yes("Robot"),
+                (false, true) => Saying::yes("RobotLimited").because(format!(
+                    "this is a robot account, and before version {} Harbor lets none make others: integrate it with a \
+                     system admin's account for full work",
+                    rights::OLDEST_TEXT
+                )),
+                (false, false) => Saying::yes("RobotLimited").because(format!(
+                    "this robot account may not {}; `pullgate harbor-account` prints the request for one that may",
+                    missing.join(", ")
+                )),
+            }
+        }
         Tier::Anonymous => Saying::yes("Anonymous"),
     }
 }

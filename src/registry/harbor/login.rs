@@ -13,6 +13,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
+use super::rights::Rights;
 use super::{Harbor, Health};
 use crate::registry::Tier;
 use crate::registry::fault::{Doubt, Fault};
@@ -108,7 +109,7 @@ impl Harbor {
                 return Ok(Look::Refused { looked_at: asked.elapsed() >= LOOKED_AT });
             }
             // The account of a robot, which is no user.
-            StatusCode::PRECONDITION_FAILED => Tier::Robot,
+            StatusCode::PRECONDITION_FAILED => Tier::Robot(Rights::default()),
             status if status.is_success() => {
                 let user: User = answer.json("users/current")?;
                 if user.sysadmin_flag || user.admin_role_in_auth { Tier::SystemAdmin } else { Tier::User }

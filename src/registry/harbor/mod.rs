@@ -5,7 +5,10 @@
 
 mod login;
 mod projects;
+pub mod rights;
 mod robots;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
@@ -29,6 +32,8 @@ const OLDEST_TEXT: &str = "2.4";
 pub struct Harbor {
     http: Http,
     distribution: Distribution,
+    /// What the integrating account was last found to be.
+    account: Mutex<Option<Tier>>,
 }
 
 #[derive(Deserialize)]
@@ -55,7 +60,7 @@ impl Harbor {
     /// The Harbor that `http` leads to.
     pub fn new(http: Http) -> Self {
         let http = http.judged_by_check();
-        Self { http, distribution: Distribution::default() }
+        Self { http, distribution: Distribution::default(), account: Mutex::default() }
     }
 
     /// The HTTP that it is talked to by.
@@ -75,7 +80,11 @@ impl RegistryClient for Harbor {
         if !self.http.has_credential() {
             return Err(Fault::CredentialsMissing);
         }
-        let tier = self.log_in().await?;
+        let mut tier = self.log_in().await?;
+        if let Tier::Robot(rights) = &mut tier {
+            *rights = self.rights().await?;
+        }
+        *self.account() = Some(tier);
         let SystemInfo { harbor_version, read_only, .. } = self.info(self.http.own()).await?;
         let version = harbor_version.unwrap_or_default();
         // Where none is told, what is asked for next shows whether it is there.
@@ -119,6 +128,10 @@ impl RegistryClient for Harbor {
 }
 
 impl Harbor {
+    fn account(&self) -> MutexGuard<'_, Option<Tier>> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn info(&self, login: Login) -> Result<SystemInfo, Fault> {
         let answer = self.http.call(self.get("/systeminfo", &[]).login(login)).await?;
         let known = answer.status.is_success();
@@ -174,7 +187,7 @@ fn says(answer: &Answer, code: &str) -> bool {
 }
 
 /// Major and minor of `v2.9.1-3f8a1c2d`.
-fn numbers(version: &str) -> Option<(u32, u32)> {
+pub fn numbers(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.trim_start_matches('v').split(['.', '-', '+']);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

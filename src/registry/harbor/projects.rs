@@ -127,6 +127,8 @@ impl Harbor {
         match self.http.call(exists).await?.status {
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::UNAUTHORIZED => return Err(self.http.refused()),
+            // Whoever is no system admin is not told what is not there.
+            StatusCode::FORBIDDEN if self.sees_all() => return Ok(None),
             StatusCode::FORBIDDEN => return Err(Fault::NotPermitted("see the project")),
             status if status.is_success() => {}
             status => return Err(Fault::Rejected(status.as_u16())),
@@ -156,6 +158,11 @@ impl Harbor {
         Ok(project_id)
     }
 
+    /// Whether every project is shown to the integrating account.
+    fn sees_all(&self) -> bool {
+        matches!(*self.account(), Some(Tier::Robot(rights)) if rights.sees_all())
+    }
+
     /// Makes a project.
     ///
     /// # Errors
@@ -181,15 +188,24 @@ impl Harbor {
     /// # Errors
     /// It was not answered.
     pub(super) async fn used(&self, tier: Tier, known: &[Found]) -> Result<Usage, Fault> {
-        if tier != Tier::SystemAdmin {
-            return self.summaries(known).await;
+        let mut usage = Usage::default();
+        match tier {
+            Tier::SystemAdmin => {
+                let statistics: Statistics =
+                    self.read(self.get("/statistics", &[]), "read statistics").await?;
+                usage.storage = statistics.total_storage_consumption;
+            }
+            Tier::Robot(rights) if rights.reads_quotas() => {}
+            _ => return self.summaries(known).await,
         }
-        let statistics: Statistics = self.read(self.get("/statistics", &[]), "read statistics").await?;
-        let mut usage = Usage { storage: statistics.total_storage_consumption, ..Usage::default() };
         let pages = 1..=known.len().div_ceil(PAGE).max(1);
         let mut pages = stream::iter(pages).map(|page| self.quotas(page)).buffered(CALLS);
         while let Some(quotas) = pages.try_next().await? {
             usage.by_space.extend(quotas.into_iter().filter_map(|q| Some((q.r#ref?.id, q.used?.storage?))));
+        }
+        if tier != Tier::SystemAdmin {
+            // A sum that lacks some would be no total.
+            usage.storage = known.iter().map(|space| usage.by_space.get(&space.id?)).sum();
         }
         Ok(usage)
     }

@@ -104,6 +104,13 @@ impl Robot {
         self.duration.max(0).saturating_mul(24 * 3600)
     }
 
+    /// Whether it may do this to the whole system, or to all projects.
+    pub(super) fn may(&self, kind: &str, resource: &str, action: &str) -> bool {
+        let everywhere = |p: &&Permission| p.kind == kind && ["/", "*"].contains(&&*p.namespace);
+        let mut access = self.permissions.iter().filter(everywhere).flat_map(|p| &p.access);
+        access.any(|a| a.resource == resource && a.action == action)
+    }
+
     /// Whether it may pull from exactly these projects, which are sorted, and do nothing else.
     pub fn covers(&self, projects: &[Name]) -> bool {
         let mut named: Vec<&Name> = self.permissions.iter().map(|p| &p.namespace).collect();

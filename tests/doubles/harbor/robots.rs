@@ -21,7 +21,7 @@ use super::refusal::{Answer, Refusal};
 use super::state::{Permission, Robot, Scope, State};
 
 /// What a robot can be allowed in a project, as far as anybody here needs it (src/common/rbac/const.go).
-const PROJECT_ACCESS: [(&str, &str); 12] = [
+const PROJECT_ACCESS: [(&str, &str); 14] = [
     ("project", "read"),
     ("project", "update"),
     ("quota", "read"),
@@ -34,16 +34,22 @@ const PROJECT_ACCESS: [(&str, &str); 12] = [
     ("artifact", "read"),
     ("robot", "list"),
     ("robot", "read"),
+    ("robot", "create"),
+    ("robot", "delete"),
 ];
 /// The same for the whole system.
-const SYSTEM_ACCESS: [(&str, &str); 6] = [
+const SYSTEM_ACCESS: [(&str, &str); 8] = [
     ("project", "list"),
     ("project", "create"),
     ("quota", "list"),
     ("robot", "list"),
     ("robot", "read"),
+    ("robot", "create"),
+    ("robot", "delete"),
     ("system-volumes", "read"),
 ];
+/// What a robot can be allowed from 2.12 on. To change robots is not among it.
+const SINCE_2_12: [(&str, &str); 3] = [("robot", "create"), ("robot", "delete"), ("project", "create")];
 
 /// A body of `POST` and `PUT`. In `POST` a `secret` and a `disable` are read by nobody.
 #[derive(Deserialize, Default)]
@@ -84,7 +90,7 @@ pub fn routes() -> Router<Held> {
 }
 
 impl RobotReq {
-    fn check(&self, duration: i64) -> Answer<()> {
+    fn check(&self, duration: i64, since_2_12: bool) -> Answer<()> {
         let wrong = |what: &str| Err(Refusal::bad_request(format!("bad request {what}")));
         if duration != -1 && !(1..i64::from(i32::MAX)).contains(&duration) {
             return wrong("error duration input: duration must be either -1(Never) or a positive integer");
@@ -107,7 +113,10 @@ impl RobotReq {
                 "project" => PROJECT_ACCESS.as_slice(),
                 _ => return wrong("permission level"),
             };
-            let is_known = |a: &Access| known.contains(&(a.resource.as_str(), a.action.as_str()));
+            let is_known = |a: &Access| {
+                let access = (a.resource.as_str(), a.action.as_str());
+                known.contains(&access) && (since_2_12 || !SINCE_2_12.contains(&access))
+            };
             if !permission.access.iter().all(is_known) {
                 return wrong("permission");
             }
@@ -127,6 +136,21 @@ impl State {
 
     pub fn robot(&self, id: i64) -> Answer<Robot> {
         self.robots.get(&id).cloned().ok_or_else(|| Refusal::not_found(format!("robot {id}")))
+    }
+
+    /// A robot passes on what it has and no more (src/server/v2.0/handler/robot.go, `isValidPermissionScope`).
+    fn require_subset(&self, caller: &Caller, wanted: &[Permission]) -> Answer<()> {
+        let Caller::Robot(id) = caller else { return Ok(()) };
+        let own = &self.robots[id].permissions;
+        let covers = |mine: &Permission, scope| {
+            mine.scope == scope || (mine.scope == Scope::AllProjects && matches!(scope, Scope::Project(_)))
+        };
+        let may = |scope, access| own.iter().any(|mine| covers(mine, scope) && mine.access.contains(access));
+        if wanted.iter().all(|wanted| wanted.access.iter().all(|access| may(wanted.scope, access))) {
+            Ok(())
+        } else {
+            Err(Refusal::forbidden())
+        }
     }
 
     /// Every namespace must be there.
@@ -161,11 +185,12 @@ async fn create(call: Call, Payload(wanted): Payload<RobotReq>) -> Answer {
         return Err(Refusal::bad_request("robot name is not in lower case or contains illegal characters"));
     }
     let duration = wanted.duration.unwrap_or(0);
-    wanted.check(duration)?;
     let mut state = call.state();
+    wanted.check(duration, state.is_at_least(2, 12))?;
     let project = if wanted.level == "project" { state.project_of_permission(&wanted) } else { 0 };
     state.require_robots(&call.caller, &wanted.level, project, "create")?;
     let permissions = state.permissions(&wanted.permissions)?;
+    state.require_subset(&call.caller, &permissions)?;
     let stored_name = match state.projects.get(&project) {
         Some(project) => format!("{}+{}", project.name, wanted.name),
         None => wanted.name,
@@ -263,7 +288,7 @@ async fn replace(call: Call, Path(id): Path<i64>, Payload(wanted): Payload<Robot
     let mut state = call.state();
     let mut robot = state.robot(id)?;
     let duration = wanted.duration.unwrap_or(robot.duration);
-    wanted.check(duration)?;
+    wanted.check(duration, state.is_at_least(2, 12))?;
     let project = state.project_of_permission(&wanted);
     if robot.project != 0 {
         if project == 0 {

@@ -1,0 +1,123 @@
+//! What a robot account may do that integrates a Harbor, and what it would need.
+//!
+//! From 2.12 on a robot can be allowed to make and delete others, with no more rights than it has itself. To change one
+//! (`PUT`, `PATCH`) can be allowed to none, so accounts are replaced instead.
+
+use serde_json::{Value, json};
+
+use super::Harbor;
+use super::robots::Robot;
+use crate::registry::fault::Fault;
+
+/// Where such accounts can be made, as numbers and for people.
+pub const OLDEST: (u32, u32) = (2, 12);
+pub const OLDEST_TEXT: &str = "2.12";
+/// Days that the account lives which [`account`] asks for: for ever, since nobody renews it.
+const NEVER: i64 = -1;
+
+/// Something that an account is to do here, and how Harbor calls the right to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Right {
+    /// `system`, or `project` for all projects.
+    kind: &'static str,
+    resource: &'static str,
+    action: &'static str,
+    /// What it is for.
+    to: &'static str,
+}
+
+const fn right(kind: &'static str, resource: &'static str, action: &'static str, to: &'static str) -> Right {
+    Right { kind, resource, action, to }
+}
+
+const SYSTEM: &str = "system";
+const PROJECT: &str = "project";
+
+/// All that pullgate uses.
+const RIGHTS: [Right; 10] = [
+    right(SYSTEM, "robot", "create", "make pull accounts"),
+    right(SYSTEM, "robot", "list", "list pull accounts"),
+    right(SYSTEM, "robot", "read", "read pull accounts"),
+    right(SYSTEM, "robot", "delete", "delete pull accounts"),
+    right(SYSTEM, "project", "list", "list all projects"),
+    right(SYSTEM, "project", "create", "make projects"),
+    right(SYSTEM, "quota", "list", "read what projects hold"),
+    right(PROJECT, "project", "read", "read projects"),
+    right(PROJECT, "project", "update", "make projects public or private"),
+    right(PROJECT, "repository", "pull", "let pull accounts pull"),
+];
+
+/// Which of the rights that pullgate uses a robot account has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rights(u16);
+
+impl Rights {
+    fn of(robot: &Robot) -> Self {
+        let held = |(bit, right): (usize, &Right)| {
+            u16::from(robot.may(right.kind, right.resource, right.action)) << bit
+        };
+        Self(RIGHTS.iter().enumerate().map(held).sum())
+    }
+
+    fn has(self, kind: &str, resource: &str, action: &str) -> bool {
+        let wanted = |right: &Right| (right.kind, right.resource, right.action) == (kind, resource, action);
+        RIGHTS.iter().enumerate().any(|(bit, right)| wanted(right) && self.0 & (1 << bit) != 0)
+    }
+
+    /// What it may not, in words, with Harbor's name of the right.
+    pub fn missing(self) -> Vec<String> {
+        let missing = RIGHTS.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) == 0);
+        missing.map(|(_, r)| format!("{} ({} {}:{})", r.to, r.kind, r.resource, r.action)).collect()
+    }
+
+    /// Whether it can keep pull accounts of the whole system.
+    pub fn keeps_accounts(self) -> bool {
+        ["create", "list", "delete"].into_iter().all(|action| self.has(SYSTEM, "robot", action))
+            && self.has(PROJECT, "repository", "pull")
+    }
+
+    /// Whether every project that there is can be seen, so that one which cannot is not there.
+    pub fn sees_all(self) -> bool {
+        self.has(SYSTEM, "project", "list") && self.has(PROJECT, "project", "read")
+    }
+
+    /// Whether what projects hold can be asked for at once.
+    pub fn reads_quotas(self) -> bool {
+        self.has(SYSTEM, "quota", "list")
+    }
+}
+
+impl Harbor {
+    /// What the robot account may do that is the integrating one. It is told to whoever may list accounts; to others
+    /// nothing of it is.
+    pub(super) async fn rights(&self) -> Result<Rights, Fault> {
+        let name = self.http.username().unwrap_or_default();
+        // Accounts are found by their own part, and where the prefix ends only Harbor knows.
+        let own = name.rsplit(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c)).next();
+        match self.robots(own.unwrap_or_default(), None).await {
+            Ok(robots) => {
+                Ok(robots.iter().find(|robot| robot.name == name).map(Rights::of).unwrap_or_default())
+            }
+            Err(Fault::NotPermitted(_)) => Ok(Rights::default()),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+/// The body of `POST /api/v2.0/robots` for an account that may do all that pullgate uses, and nothing else.
+pub fn account(name: &str) -> Value {
+    let access = |kind: &str| -> Vec<Value> {
+        let of = RIGHTS.iter().filter(|right| right.kind == kind);
+        of.map(|right| json!({"resource": right.resource, "action": right.action})).collect()
+    };
+    json!({
+        "name": name,
+        "description": "pullgate integrates this Harbor with it",
+        "level": "system",
+        "duration": NEVER,
+        "permissions": [
+            {"kind": SYSTEM, "namespace": "/", "access": access(SYSTEM)},
+            {"kind": PROJECT, "namespace": "*", "access": access(PROJECT)},
+        ],
+    })
+}
