@@ -153,6 +153,10 @@ impl Room {
             }
             whole.extend_from_slice(&piece);
             drop(piece);
+            if large {
+                // hyper would go on with what has arrived for as long as there is more: others have their turn between.
+                tokio::task::yield_now().await;
+            }
             next = match pieces.next() {
                 Some(piece) => Some(piece),
                 None => self.next(&mut stream, &pace, length, large).await?,

@@ -11,6 +11,7 @@ mod control_plane;
 mod support;
 
 mod api_server;
+mod attacks;
 mod balancer;
 mod latency;
 mod mutual_tls;
