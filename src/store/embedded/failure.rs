@@ -105,4 +105,25 @@ mod tests {
         );
         assert!(records.get(Kind::Workspace, "w").unwrap().is_none());
     }
+
+    #[test]
+    fn a_record_that_is_damaged_while_it_is_served_is_never_taken_for_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut records = limited(directory.path(), "");
+        for (kind, name) in [(Kind::Registry, "r"), (Kind::Workspace, "w"), (Kind::Workspace, "x")] {
+            let document = Document::new(kind, name, serde_json::json!({}));
+            records.put(document, &Precondition::Absent, &CredentialChange::Keep).unwrap();
+        }
+        let damage = "UPDATE records SET spec = '{ }' WHERE name IN ('r', 'w')";
+        records.connection.execute_batch(damage).unwrap();
+        let failure = records.chunk(None, 10).map(drop).unwrap_err();
+        let error = records.explain(failure);
+        assert!(
+            matches!(&error, StoreError::Damaged(text) if text.contains("Registry r is not as it was written")),
+            "{error:?}"
+        );
+        let found = records.list(Kind::Workspace, "", 10).unwrap().items;
+        let specs: Vec<_> = found.into_iter().map(|found| found.spec).collect();
+        assert_eq!(specs, [serde_json::Value::Null, serde_json::json!({})]);
+    }
 }

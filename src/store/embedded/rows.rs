@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, Row};
+use rusqlite::{CachedStatement, Connection, Row, ffi};
 use serde_json::Value;
 
 use crate::domain::record::{Kind, Name};
@@ -38,6 +38,9 @@ pub(super) fn read(row: &Row, unreadable: &mut Unreadable) -> rusqlite::Result<(
         return Ok((place, None));
     };
     if row.get_ref(6)?.as_bytes().ok() != Some(&digest_of(row)?[..]) {
+        if !matches!(kind, Kind::Workspace | Kind::RegistrySpace) {
+            return Err(not_as_written(&place.0, &name));
+        }
         if unreadable.insert((kind, name.clone())) {
             tracing::error!(kind = kind.as_str(), %name, "a stored record is damaged; it counts as invalid until it is written again");
         }
@@ -100,21 +103,25 @@ pub(super) fn digest_of(row: &Row) -> rusqlite::Result<[u8; SHA256_OUTPUT_LEN]> 
     Ok(digest)
 }
 
-/// Kind and name of a record that is damaged and must not be taken for one that allows nothing: without it, an image is
-/// nobody's, or no policy's.
-pub(super) fn first_damaged(connection: &Connection) -> rusqlite::Result<Option<(String, String)>> {
+/// Refuses a record that is damaged and must not be taken for one that allows nothing: without it, an image is nobody's, or
+/// no policy's.
+pub(super) fn check_digests(connection: &Connection) -> rusqlite::Result<()> {
     let sql = format!("SELECT {COLUMNS} FROM records WHERE kind NOT IN ('Workspace', 'RegistrySpace')");
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if row.get_ref(6)?.as_bytes().ok() != Some(&digest_of(row)?[..]) {
-            let text = |column| {
-                Ok::<_, rusqlite::Error>(String::from_utf8_lossy(bytes(row.get_ref(column)?)).into_owned())
-            };
-            return Ok(Some((text(0)?, text(1)?)));
+            let text =
+                |column| Ok::<_, rusqlite::Error>(String::from_utf8_lossy(bytes(row.get_ref(column)?)));
+            return Err(not_as_written(&text(0)?, &text(1)?));
         }
     }
-    Ok(None)
+    Ok(())
+}
+
+fn not_as_written(kind: &str, name: &str) -> rusqlite::Error {
+    let text = format!("the record {kind} {name} is not as it was written");
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(text))
 }
 
 /// Notes the digests of records that were written before there were any.
