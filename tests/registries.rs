@@ -6,6 +6,7 @@ mod confirmed;
 mod discovery;
 mod drift;
 mod hostile;
+mod leftovers;
 mod logins;
 mod made_anew;
 mod outcomes;

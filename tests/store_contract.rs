@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 pub use bulk::many_records_are_written_each_under_its_own_precondition;
 pub use robots::{
     a_deleted_record_takes_its_credentials_along, a_robot_belongs_to_records_that_are_there,
-    robots_of_a_registry_are_told_apart,
+    robots_of_a_registry_are_told_apart, where_accounts_may_be_is_remembered_without_the_record,
 };
 
 pub type Events = BoxStream<'static, Result<Event, StoreError>>;
@@ -364,6 +364,7 @@ macro_rules! contract {
             a_deleted_record_takes_its_credentials_along,
             a_robot_belongs_to_records_that_are_there,
             robots_of_a_registry_are_told_apart,
+            where_accounts_may_be_is_remembered_without_the_record,
             many_records_are_written_each_under_its_own_precondition,
             the_installation_stays_what_it_is,
             kinds_do_not_touch_each_other,

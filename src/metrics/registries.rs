@@ -16,6 +16,8 @@ pub struct RegistryMetrics {
     robots: IntGaugeVec,
     /// When the first of them expires, in seconds since the epoch.
     expiry: IntGaugeVec,
+    /// Places with robot accounts that nobody needs and that could not be removed.
+    left: IntGaugeVec,
 }
 
 impl RegistryMetrics {
@@ -39,6 +41,10 @@ impl RegistryMetrics {
                 "pullgate_robot_expiry_timestamp_seconds",
                 "When the first robot account expires that namespaces pull with; told by the leader.",
             )?,
+            left: gauge(
+                "pullgate_robots_left",
+                "Places at the registry, itself and projects, with robot accounts of pullgate that nobody needs and that could not be removed yet; told by the leader, also of registries that are recorded no more.",
+            )?,
         })
     }
 
@@ -60,6 +66,15 @@ impl RegistryMetrics {
         }
     }
 
+    /// Notes in how many places accounts are left that could not be removed.
+    pub fn left(&self, registry: &str, places: usize) {
+        match i64::try_from(places).unwrap_or(i64::MAX) {
+            // That there were none is no fault.
+            0 => drop(self.left.remove_label_values(&[registry])),
+            places => self.left.with_label_values(&[registry]).set(places),
+        }
+    }
+
     /// Tells nothing any more of a registry that is recorded no more.
     pub fn forget(&self, registry: &str) {
         for gauge in [&self.up, &self.success, &self.robots, &self.expiry] {
@@ -69,7 +84,7 @@ impl RegistryMetrics {
 
     /// Tells nothing any more that another replica tells as leader.
     pub fn no_longer_leading(&self) {
-        for gauge in [&self.up, &self.success, &self.robots, &self.expiry] {
+        for gauge in [&self.up, &self.success, &self.robots, &self.expiry, &self.left] {
             gauge.reset();
         }
     }

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
+use super::{
+    Credential, CredentialChange, Document, Event, Ledger, Page, Precondition, RecordStore, StoreError,
+};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::Kind;
 use crate::metrics::{Metrics, StoreOperation};
@@ -80,6 +82,14 @@ impl RecordStore for Counted {
 
     async fn robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
         self.note(StoreOperation::Read, self.store.robots(registry).await)
+    }
+
+    async fn ledgers(&self) -> Result<Vec<Ledger>, StoreError> {
+        self.note(StoreOperation::Read, self.store.ledgers().await)
+    }
+
+    async fn set_ledger(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        self.note(StoreOperation::Write, self.store.set_ledger(ledger).await)
     }
 
     async fn installation(&self) -> Result<String, StoreError> {

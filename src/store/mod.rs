@@ -10,6 +10,8 @@ pub mod manifest;
 pub mod names;
 pub mod rules;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -64,6 +66,18 @@ impl Credential {
 pub fn basic(username: &str, password: &SecretString) -> SecretString {
     let plain = SecretString::from(format!("{username}:{}", password.expose_secret()));
     BASE64_STANDARD.encode(plain.expose_secret()).into()
+}
+
+/// Where pullgate may have made accounts at a registry, and how to get there to remove them. It outlives the registry's
+/// record, with a copy of the credential, until nothing is left there.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pub registry: Name,
+    /// The registry's spec when it was last worked with.
+    pub spec: Value,
+    pub credential: Credential,
+    /// By the registry's own numbers of its spaces, 0 for itself: until when the last account there lives, in Unix seconds.
+    pub places: BTreeMap<i64, UnixSeconds>,
 }
 
 /// What becomes of the credential beside a written registry.
@@ -198,6 +212,12 @@ pub trait RecordStore: Send + Sync + 'static {
 
     /// The robot accounts of a registry that a credential is stored of, in their order.
     async fn robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError>;
+
+    /// Where accounts may be, of all registries, those too that are recorded no more.
+    async fn ledgers(&self) -> Result<Vec<Ledger>, StoreError>;
+
+    /// Remembers where accounts of a registry may be, for the audience of its credential; without any place it is forgotten.
+    async fn set_ledger(&self, ledger: &Ledger) -> Result<(), StoreError>;
 
     /// What tells this installation from others that use the same registries; never another one.
     async fn installation(&self) -> Result<String, StoreError>;

@@ -1,11 +1,13 @@
 //! What a store promises of robot accounts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pullgate::domain::pull_secret::{CredentialId, RobotId};
 use pullgate::domain::record::Kind;
-use pullgate::store::{CredentialChange, Precondition, RecordStore, StoreError};
+use pullgate::store::{CredentialChange, Ledger, Precondition, RecordStore, StoreError};
 use secrecy::ExposeSecret;
+use serde_json::json;
 
 use super::{create, harbor, integration, robot, robot_id, secret, workspace};
 
@@ -83,4 +85,44 @@ pub async fn robots_of_a_registry_are_told_apart(store: Arc<dyn RecordStore>) {
     assert_eq!(password(&of_space("a")).await, None);
     assert_eq!(password(&of_space("b")).await.as_deref(), Some("4"));
     assert_eq!(store.robots("r").await.unwrap().len(), 3);
+}
+
+pub async fn where_accounts_may_be_is_remembered_without_the_record(store: Arc<dyn RecordStore>) {
+    let ledger = |registry: &str, audience: &str, places: &[(i64, i64)]| Ledger {
+        registry: registry.into(),
+        spec: json!({"type": "Harbor", "url": "https://a.example"}),
+        credential: secret("admin", "p4ss", audience),
+        places: BTreeMap::from_iter(places.iter().copied()),
+    };
+    let told = async || {
+        let mut ledgers = store.ledgers().await.unwrap();
+        ledgers.sort_by_key(|ledger| (ledger.registry.clone(), ledger.credential.audience.clone()));
+        ledgers
+            .into_iter()
+            .map(|ledger| {
+                assert_eq!(ledger.credential.password.expose_secret(), "p4ss");
+                assert_eq!(ledger.spec["url"], "https://a.example");
+                (
+                    ledger.registry.to_string(),
+                    ledger.credential.audience,
+                    ledger.places.into_keys().collect::<Vec<_>>(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let expected = |told: &[(&str, &str, &[i64])]| {
+        told.iter().map(|(r, a, p)| ((*r).to_owned(), (*a).to_owned(), p.to_vec())).collect::<Vec<_>>()
+    };
+    let set = CredentialChange::Set(secret("u", "p", ""));
+    store.put(harbor("r", "a.example"), Precondition::Absent, set).await.unwrap();
+    for (registry, audience) in [("r", "one"), ("r", "two"), ("s", "one")] {
+        store.set_ledger(&ledger(registry, audience, &[(0, 7)])).await.unwrap();
+    }
+    store.set_ledger(&ledger("r", "two", &[(4, 7), (11, 8)])).await.unwrap();
+    let version = store.get(Kind::Registry, "r").await.unwrap().unwrap().version;
+    store.delete(Kind::Registry, "r", &version).await.unwrap();
+    assert_eq!(told().await, expected(&[("r", "one", &[0]), ("r", "two", &[4, 11]), ("s", "one", &[0])]));
+    store.set_ledger(&ledger("r", "one", &[])).await.unwrap();
+    store.set_ledger(&ledger("t", "one", &[])).await.unwrap();
+    assert_eq!(told().await, expected(&[("r", "two", &[4, 11]), ("s", "one", &[0])]));
 }

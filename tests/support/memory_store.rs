@@ -13,7 +13,8 @@ use pullgate::domain::pull_secret::{CredentialId, RobotId};
 use pullgate::domain::record::{Kind, Name, Records};
 use pullgate::domain::snapshot::{Settings, Snapshot};
 use pullgate::store::{
-    Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError, convert,
+    Credential, CredentialChange, Document, Event, Ledger, Page, Precondition, RecordStore, StoreError,
+    convert,
 };
 
 pub const REFUSAL: &str =
@@ -42,6 +43,7 @@ pub struct MemoryStore {
 struct Inner {
     documents: BTreeMap<(Kind, Name), Document>,
     credentials: BTreeMap<CredentialId, Credential>,
+    ledgers: BTreeMap<(Name, String), Ledger>,
     version: u64,
     watchers: Vec<UnboundedSender<Result<Event, StoreError>>>,
 }
@@ -190,7 +192,12 @@ impl RecordStore for MemoryStore {
             Some(_) => {}
         }
         inner.documents.remove(&key);
-        inner.credentials.remove(&CredentialId::Integration { registry: name.into() });
+        inner.credentials.retain(|id, _| match (id, kind) {
+            (CredentialId::Integration { registry }, Kind::Registry) => registry != name,
+            (CredentialId::Robot(robot), Kind::Registry) => robot.registry != name,
+            (CredentialId::Robot(robot), Kind::Workspace) => robot.workspace != name,
+            _ => true,
+        });
         inner.tell(&Event::Deleted(kind, name.into()));
         self.written(&inner);
         Ok(())
@@ -235,6 +242,21 @@ impl RecordStore for MemoryStore {
             _ => None,
         });
         Ok(robots.collect())
+    }
+
+    async fn ledgers(&self) -> Result<Vec<Ledger>, StoreError> {
+        Ok(self.open()?.ledgers.values().cloned().collect())
+    }
+
+    async fn set_ledger(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        let mut inner = self.open()?;
+        let key = (ledger.registry.clone(), ledger.credential.audience.clone());
+        if ledger.places.is_empty() {
+            inner.ledgers.remove(&key);
+        } else {
+            inner.ledgers.insert(key, ledger.clone());
+        }
+        Ok(())
     }
 
     async fn installation(&self) -> Result<String, StoreError> {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::desired::{self, Desired};
+use super::ledger::Remembered;
 use super::report::{Accounts, Report};
 use super::robots::{self, Outcome, Pass, Robots, SYSTEM, Trouble};
 use super::status::{self, Requests};
@@ -44,6 +45,7 @@ pub(super) struct Keeper {
     /// `None` before the registry answered once.
     standing: watch::Receiver<Option<Standing>>,
     robots: Option<Robots>,
+    remembered: Remembered,
     /// Of a workspace's Artifactory.
     tokens: Option<Tokens>,
     /// What was last asked for by an administrator.
@@ -65,6 +67,7 @@ impl Keeper {
             shared,
             standing,
             robots: None,
+            remembered: Remembered::default(),
             tokens: None,
             requests: Requests::default(),
             desired: Desired::new(),
@@ -180,6 +183,11 @@ impl Keeper {
             return self.token(artifactory, registry).await;
         }
         let harbor = client.harbor().filter(|_| registry.owner == Owner::Platform)?;
+        // One of an address or a password that the record has no more makes no account for it.
+        match self.shared.clients.of(&self.name, registry).await {
+            Ok(current) if Arc::ptr_eq(&current, client) => {}
+            _ => return None,
+        }
         if self.robots.is_none() {
             self.robots = Some(Robots::new(self.installation().await?, self.name.clone()));
         }
@@ -197,21 +205,39 @@ impl Keeper {
             }
         };
         let settings = self.shared.settings.clone();
+        let wanted = match level {
+            RobotLevel::System if self.desired.is_empty() => BTreeSet::new(),
+            RobotLevel::System => BTreeSet::from([SYSTEM]),
+            RobotLevel::Project => self.desired.values().flatten().map(|project| project.id).collect(),
+        };
+        let store = self.shared.store.clone();
+        let expected =
+            self.remembered.expect(&*store, &self.name, registry, client, &wanted, settings.robot_days).await;
+        let places = match expected {
+            Ok(places) => places,
+            Err(error) => {
+                tracing::warn!(registry = %self.name, %error, "it cannot be remembered where robot accounts are; none is made");
+                self.try_again();
+                return None;
+            }
+        };
         let pass = Pass {
             harbor,
             store: &*self.shared.store,
             registry,
             recorded: &spaces_of(records, &self.name),
             level,
-            places: &BTreeSet::new(),
+            places: &places,
             days: settings.robot_days,
             overlap: settings.overlap,
             renew_before: self.requests.rotation.map(Timestamp::as_second),
         };
         let accounts = match self.robots.as_ref()?.reconcile(&pass, &self.desired).await {
             Ok(Outcome { mut accounts, left }) => {
-                if !left.is_empty() {
-                    tracing::debug!(registry = %self.name, ?left, "robot accounts may be left where none could be looked for");
+                self.shared.metrics.registries.left(&self.name, left.len());
+                // What is not forgotten is looked at again, and costs no more than that.
+                if let Err(error) = self.remembered.settle(&*store, &wanted, &left).await {
+                    tracing::warn!(registry = %self.name, %error, "places without robot accounts cannot be forgotten");
                 }
                 let is_untold = |told: &RobotStatus| accounts.untold.iter().any(|id| robots::is_of(told, id));
                 let kept: Vec<_> = known.into_iter().filter(is_untold).collect();
@@ -316,23 +342,12 @@ impl Keeper {
         )
     }
 
-    /// The record is gone: its accounts go too, as far as they can. Those that stay expire.
+    /// The record is gone: its tokens go too, as far as they can. Those that stay expire. What there is of robot accounts
+    /// is remembered, and removed by [`super::leftovers`].
     pub async fn leave(mut self) {
-        let Some(Standing { client, tier }) = self.standing.borrow().clone() else { return };
+        let Some(Standing { client, .. }) = self.standing.borrow().clone() else { return };
         if let (Some(tokens), Some(artifactory)) = (self.tokens.take(), client.artifactory()) {
-            return tokens.remove_all(artifactory).await;
-        }
-        let (Some(robots), Some(harbor), Ok(level)) =
-            (self.robots.take(), client.harbor(), desired::level(tier))
-        else {
-            return;
-        };
-        let mut places: BTreeSet<i64> = self.desired.values().flatten().map(|project| project.id).collect();
-        if level == RobotLevel::System {
-            places.insert(SYSTEM);
-        }
-        if let Err(error) = robots.remove_all(harbor, &*self.shared.store, &places).await {
-            tracing::warn!(registry = %self.name, %error, "robot accounts of a registry that is recorded no more are left; they expire");
+            tokens.remove_all(artifactory).await;
         }
     }
 }

@@ -7,6 +7,8 @@
 mod account_names;
 mod desired;
 mod keeper;
+mod ledger;
+mod leftovers;
 mod plan;
 mod progress;
 mod proofs;
@@ -21,12 +23,14 @@ mod worker;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::task::{Id, JoinSet};
 
+use self::leftovers::Leftovers;
 pub use self::plan::{Observation, Plan, Recorded};
 use self::worker::Worker;
 use super::index::Published;
@@ -80,6 +84,7 @@ impl Registries {
     /// Works for as long as it is polled; dropping it stops every task.
     pub async fn keep(self) -> Infallible {
         let mut count = self.published.count.subscribe();
+        let mut leftovers = pin!(Leftovers::new(self.clone()).run());
         let (mut workers, mut working) = (JoinSet::new(), HashMap::<Name, Id>::new());
         loop {
             if *count.borrow_and_update() > 0 {
@@ -91,6 +96,7 @@ impl Registries {
                 }
             }
             tokio::select! {
+                never = &mut leftovers => match never {},
                 Ok(()) = count.changed() => {}
                 Some(ended) = workers.join_next_with_id() => {
                     let id = match ended {

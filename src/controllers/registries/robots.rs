@@ -210,8 +210,12 @@ impl Robots {
                 found.insert(robot.id, (*place, robot));
             }
         }
+        // A project takes its accounts along, and only a system admin is told that it is not there.
+        let recorded = pass.recorded.iter().filter_map(|(_, entry)| entry.valid());
+        let gone: BTreeSet<i64> =
+            recorded.filter(|space| space.missing).filter_map(|space| space.project.get()).collect();
         let mut left = BTreeSet::new();
-        for place in pass.places.difference(&needed) {
+        for place in pass.places.difference(&needed).filter(|place| !gone.contains(place)) {
             match self.listed(pass.harbor, *place).await {
                 Ok(robots) => found.extend(robots.into_iter().map(|robot| (robot.id, (*place, robot)))),
                 Err(_) => drop(left.insert(*place)),
@@ -226,7 +230,7 @@ impl Robots {
                 // One of 0.1.0 that somebody wrote something else into is known where it is in use.
                 None => {
                     if in_use.is_none() {
-                        in_use = Some(self.in_use(pass.store, stored).await?);
+                        in_use = Some(self.in_use(pass.store, stored, None).await?);
                     }
                     let known = self.names.own(&robot.name).zip(in_use.as_ref());
                     if !known.is_some_and(|(own, in_use)| in_use.contains(own)) {
@@ -251,15 +255,17 @@ impl Robots {
         }
     }
 
-    /// The parts of their names that pullgate gave to accounts that are handed out.
+    /// The parts of their names that pullgate gave to accounts that are handed out, for any audience but this one.
     async fn in_use(
         &self,
         store: &dyn RecordStore,
         stored: &[RobotId],
+        but: Option<&str>,
     ) -> Result<HashSet<String>, StoreError> {
         let mut names = HashSet::new();
         for id in stored {
             let credential = store.credential(&CredentialId::Robot(id.clone())).await?;
+            let credential = credential.filter(|credential| Some(&*credential.audience) != but);
             let own = credential.as_ref().and_then(|credential| self.names.own(&credential.username));
             names.extend(own.map(str::to_owned));
         }
@@ -474,13 +480,14 @@ impl Robots {
         self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Deletes every account of this registry in these places but those that are handed out; where some may be left, and
-    /// why.
+    /// Deletes every account of this registry in these places, which were made for this audience; where some may be left,
+    /// and why. One that is handed out for another audience stays: that may lead to the same Harbor.
     pub async fn remove_all(
         &self,
         harbor: &Harbor,
         store: &dyn RecordStore,
         places: &BTreeSet<i64>,
+        audience: &str,
     ) -> Result<(BTreeSet<i64>, Option<Fault>), StoreError> {
         let (mut left, mut trouble) = (BTreeSet::new(), None);
         for place in places {
@@ -492,17 +499,19 @@ impl Robots {
                     continue;
                 }
             };
-            let stored = store.robots(&self.registry).await?;
-            let in_use = self.in_use(store, &stored).await?;
-            let is_ours = |robot: &Robot| {
-                let told = self.names.read(&robot.name);
-                told.is_some_and(|told| told.since.is_some()) || self.marked(robot).is_some()
-            };
-            let is_used = |robot: &Robot| self.names.own(&robot.name).is_some_and(|own| in_use.contains(own));
-            for robot in robots.into_iter().filter(|robot| is_ours(robot) && !is_used(robot)) {
+            let in_use = self.in_use(store, &store.robots(&self.registry).await?, Some(audience)).await?;
+            for robot in robots {
+                let Some(told) = self.names.read(&robot.name) else { continue };
+                if told.since.is_none() && self.marked(&robot).is_none() {
+                    continue;
+                }
+                if self.names.own(&robot.name).is_some_and(|own| in_use.contains(own)) {
+                    left.insert(*place);
+                    continue;
+                }
                 match harbor.remove_robot(robot.id).await {
                     Ok(()) => {
-                        tracing::info!(registry = %self.registry, robot = robot.name, "a robot account that was left is deleted")
+                        tracing::info!(registry = %self.registry, robot = robot.name, "a robot account that was left is deleted");
                     }
                     Err(fault) => {
                         left.insert(*place);

@@ -7,6 +7,7 @@
 mod error;
 mod failure;
 mod files;
+mod ledgers;
 mod records;
 mod rows;
 mod schema;
@@ -27,7 +28,9 @@ pub use self::error::OpenError;
 use self::records::{Failure, Records};
 use self::seal::Key;
 use self::watch::Change;
-use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
+use super::{
+    Credential, CredentialChange, Document, Event, Ledger, Page, Precondition, RecordStore, StoreError,
+};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
 use crate::secret_file;
@@ -243,6 +246,15 @@ impl RecordStore for EmbeddedStore {
     async fn robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
         let registry = Name::from(registry);
         ask(&self.commands, move |records| records.robots(&registry)).await
+    }
+
+    async fn ledgers(&self) -> Result<Vec<Ledger>, StoreError> {
+        ask(&self.commands, Records::ledgers).await
+    }
+
+    async fn set_ledger(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        let ledger = ledger.clone();
+        ask(&self.commands, move |records| records.set_ledger(&ledger)).await
     }
 
     async fn installation(&self) -> Result<String, StoreError> {

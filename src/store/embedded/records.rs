@@ -61,7 +61,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-type Outcome<T> = Result<T, Failure>;
+pub(super) type Outcome<T> = Result<T, Failure>;
 
 impl Records {
     /// The failure as the store's users see it.

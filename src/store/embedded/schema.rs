@@ -65,6 +65,19 @@ const MIGRATIONS: &[Step] = &[
     ),
     Step::Sql("ALTER TABLE records ADD COLUMN digest BLOB"),
     Step::Code(rows::note_digests),
+    Step::Sql(
+        "
+    -- Where accounts may be, and how to get there; it stays when the registry's record goes.
+    CREATE TABLE ledgers (
+        registry TEXT NOT NULL,
+        audience TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        places TEXT NOT NULL,
+        sealed BLOB NOT NULL,
+        PRIMARY KEY (registry, audience)
+    ) STRICT, WITHOUT ROWID;
+",
+    ),
 ];
 
 /// One step.

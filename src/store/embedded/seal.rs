@@ -111,6 +111,10 @@ impl Key {
         id: &CredentialId,
         credential: &Credential,
     ) -> Result<Vec<u8>, Unsealable> {
+        self.seal_labelled(&row(id), credential)
+    }
+
+    pub(super) fn seal_labelled(&self, label: &str, credential: &Credential) -> Result<Vec<u8>, Unsealable> {
         let plain = Plain {
             username: credential.username.as_str().into(),
             password: credential.password.expose_secret().into(),
@@ -120,12 +124,16 @@ impl Key {
         let most = 6 * (plain.username.len() + plain.password.len() + plain.audience.len()) + 64;
         let mut text = Zeroizing::new(Vec::with_capacity(most));
         serde_json::to_writer(&mut *text, &plain).map_err(|_| Unsealable)?;
-        self.seal(&row(id), text)
+        self.seal(label, text)
     }
 
     /// Opens the credential of a row.
     pub(super) fn open_credential(&self, id: &CredentialId, sealed: &[u8]) -> Result<Credential, Unsealable> {
-        let text = self.open(&row(id), sealed)?;
+        self.open_labelled(&row(id), sealed)
+    }
+
+    pub(super) fn open_labelled(&self, label: &str, sealed: &[u8]) -> Result<Credential, Unsealable> {
+        let text = self.open(label, sealed)?;
         let plain: Plain = serde_json::from_slice(&text).map_err(|_| Unsealable)?;
         Ok(Credential {
             username: plain.username.into_owned(),

@@ -18,13 +18,13 @@ use crate::store::manifest::API_VERSION;
 use crate::store::{Credential, Document, StoreError};
 
 /// The registry that a credential belongs to.
-const REGISTRY: &str = "pullgate.io/registry";
+pub(super) const REGISTRY: &str = "pullgate.io/registry";
 /// The workspace that a robot account belongs to; absent: the registry's own credential.
 const WORKSPACE: &str = "pullgate.io/workspace";
 /// The one space that the robot account covers; absent: all that are bound to the workspace.
 const SPACE: &str = "pullgate.io/space";
 /// What the credential was given for; see [`Credential::audience`].
-const AUDIENCE: &str = "pullgate.io/audience";
+pub(super) const AUDIENCE: &str = "pullgate.io/audience";
 /// Bytes of the digests that stand for names.
 const DIGEST: usize = 16;
 /// Labels to find credentials by; values are digests, since names may be longer than labels.
@@ -32,7 +32,7 @@ const REGISTRY_DIGEST: &str = "pullgate.io/registry-digest";
 const WORKSPACE_DIGEST: &str = "pullgate.io/workspace-digest";
 
 impl KubernetesStore {
-    fn secrets(&self) -> Api<Secret> {
+    pub(super) fn secrets(&self) -> Api<Secret> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
@@ -215,7 +215,7 @@ fn secret_of(
     }
 }
 
-fn credential_in(secret: &Secret) -> Option<Credential> {
+pub(super) fn credential_in(secret: &Secret) -> Option<Credential> {
     let data = secret.data.as_ref()?;
     let text = |key: &str| String::from_utf8(data.get(key)?.0.clone()).ok();
     Some(Credential {

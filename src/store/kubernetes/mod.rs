@@ -6,6 +6,7 @@
 //! the audience that it was given for, and is void for any other.
 
 mod credentials;
+mod ledgers;
 mod object;
 mod watch;
 
@@ -22,7 +23,9 @@ use self::object::RecordObject;
 use super::crd::{GROUP, VERSION, plural};
 use super::manifest::API_VERSION;
 
-use super::{Credential, CredentialChange, Document, Event, Page, Precondition, RecordStore, StoreError};
+use super::{
+    Credential, CredentialChange, Document, Event, Ledger, Page, Precondition, RecordStore, StoreError,
+};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
 
@@ -196,6 +199,14 @@ impl RecordStore for KubernetesStore {
 
     async fn robots(&self, registry: &str) -> Result<Vec<RobotId>, StoreError> {
         self.read_robots(registry).await
+    }
+
+    async fn ledgers(&self) -> Result<Vec<Ledger>, StoreError> {
+        self.read_ledgers().await
+    }
+
+    async fn set_ledger(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        self.write_ledger(ledger).await
     }
 
     async fn installation(&self) -> Result<String, StoreError> {
