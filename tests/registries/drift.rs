@@ -13,7 +13,7 @@ use pullgate::domain::record::Kind;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::platform::{INTERVAL, Platform, eventually, within};
+use super::platform::{INTERVAL, Platform, SOON, eventually, within};
 use crate::doubles::faults::Fault;
 use crate::doubles::harbor::{Harbor, Options};
 
@@ -277,4 +277,29 @@ async fn a_docker_registry_is_public_for_as_long_as_it_is_open() {
         let reason = if challenge.is_empty() { Reason::Public } else { Reason::PasswordProtected };
         within(INTERVAL + AT_ONCE, challenge, async || platform.reason("x", &image) == reason).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_administrator_asks_for_does_not_wait_for_a_reading_of_all() {
+    let harbor = Harbor::start(Options::default());
+    let platform = platform(&harbor).await;
+    eventually("the reading is told", async || {
+        platform.condition(Kind::Registry, "corp", "Discovered").await[0] == "True"
+    })
+    .await;
+    harbor.faults.on("/api/v2.0/systeminfo", Fault::Latency(Duration::from_secs(4)));
+    // One is under way, and takes long.
+    tokio::time::sleep(2 * INTERVAL).await;
+    platform.edit(Kind::RegistrySpace, "corp.team", |spec| spec["visibility"] = json!("Public")).await;
+    within(AT_ONCE, "it is set", async || harbor.project("team").unwrap().is_public()).await;
+    let team = image(&harbor, "team");
+    within(AT_ONCE, "it is decided by", async || platform.reason("b", &team) == Reason::Public).await;
+    platform.put(Kind::RegistrySpace, "corp.new", json!({"registry": "corp", "path": "new"})).await;
+    within(AT_ONCE, "it is made", async || harbor.project("new").is_some()).await;
+    harbor.faults.clear();
+    within(2 * SOON, "the reading goes on", async || {
+        let status = platform.status(Kind::RegistrySpace, "corp.new").await;
+        status["registryId"].is_i64() && status["conditions"][0]["status"] != "False"
+    })
+    .await;
 }

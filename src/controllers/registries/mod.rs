@@ -19,6 +19,7 @@ mod robots;
 mod spaces;
 mod status;
 mod tokens;
+mod wishes;
 mod worker;
 
 use std::collections::HashMap;

@@ -78,11 +78,15 @@ impl Spaces<'_> {
     }
 
     /// Asks the registry for what is wanted of a space, and says what came of it.
-    async fn fulfil(&self, harbor: &Harbor, name: &Name, wish: Wish, outcome: &mut Outcome) {
+    pub async fn fulfil(&self, harbor: &Harbor, name: &Name, wish: Wish, outcome: &mut Outcome) {
         let Wish { path, visibility, make } = &wish;
         let told = if *make {
             tracing::info!(registry = %self.registry, space = %path, "making a project that was recorded");
-            harbor.create(path, *visibility).await
+            match harbor.create(path, *visibility).await {
+                // Somebody else was faster, or another part of pullgate.
+                Err(Fault::Conflict) if matches!(harbor.space(path).await, Ok(Some(_))) => Ok(()),
+                made => made,
+            }
         } else {
             tracing::info!(registry = %self.registry, space = %path, ?visibility, "setting a project's visibility as recorded");
             harbor.set_visibility(path, *visibility).await

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::keeper::{Keeper, Standing};
@@ -18,6 +18,7 @@ use super::refusals::Refusals;
 use super::report::{Counts, Report};
 use super::spaces::{Outcome, Spaces, is_public};
 use super::status::{self, Requests};
+use super::wishes::Wishes;
 use super::{Registries, spaces_of};
 use crate::domain::record::{Entry, Name, Owner, Records, Registry, RegistryType, Visibility};
 use crate::registry::clients::{self, Unconnected};
@@ -61,7 +62,9 @@ pub(super) struct Worker {
     begun: Option<Instant>,
     /// Why the registry could not be worked with, as was last logged.
     trouble: Option<&'static str>,
-    refusals: Mutex<Refusals>,
+    refusals: Arc<Mutex<Refusals>>,
+    /// The registry was changed for an administrator, and is to be read.
+    changed: Arc<Notify>,
 }
 
 /// What a discovery found.
@@ -92,16 +95,25 @@ impl Worker {
             announce: true,
             begun: None,
             trouble: None,
-            refusals: Mutex::default(),
+            refusals: Arc::default(),
+            changed: Arc::default(),
         }
     }
 
     /// Works until the registry's record is gone.
     pub async fn run(mut self) {
         let mut keeper = Keeper::new(self.name.clone(), self.shared.clone(), self.standing.subscribe());
+        let wishes = Wishes {
+            name: self.name.clone(),
+            shared: self.shared.clone(),
+            standing: self.standing.subscribe(),
+            refusals: self.refusals.clone(),
+            changed: self.changed.clone(),
+        };
         tokio::select! {
             () = self.work() => {}
             () = keeper.run() => {}
+            () = wishes.run() => {}
         }
         self.shared.metrics.registries.forget(&self.name);
         self.shared.clients.forget(&self.name);
@@ -112,6 +124,7 @@ impl Worker {
         let mut count = self.shared.published.count.subscribe();
         let mut seen: Option<Arc<Entry<Registry>>> = None;
         let mut pass_at = Instant::now();
+        let changed = self.changed.clone();
         loop {
             count.mark_unchanged();
             let records = self.shared.published.records.load_full();
@@ -135,6 +148,7 @@ impl Worker {
             drop(records);
             tokio::select! {
                 Ok(()) = count.changed() => {}
+                () = changed.notified() => pass_at = pass_at.min(Instant::now() + DEBOUNCE),
                 () = sleep_until(pass_at) => {}
             }
         }
@@ -148,7 +162,7 @@ impl Worker {
             self.requests = requests;
             self.measure_at = Instant::now();
             self.announce = true;
-            self.refusals.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+            self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         // Where the password was wrong, another one may be stored now: to look costs the registry nothing.
         let rejected = self.trouble.is_some_and(|reason| reason.starts_with("Credentials"));
@@ -320,7 +334,7 @@ impl Worker {
         let client = self.shared.clients.of(&self.name, registry).await?;
         if self.connection.as_ref().is_none_or(|(_, known)| !Arc::ptr_eq(known, &client)) {
             self.measure_at = Instant::now();
-            self.refusals.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+            self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         self.connection = Some((registry.clone(), client.clone()));
         Ok(client)
