@@ -299,6 +299,20 @@ fn public_takes_a_positive_answer() {
 }
 
 #[test]
+fn public_is_only_what_was_observed_of_the_registry_as_it_is() {
+    let found = |of: &str, identity: &str| {
+        let (mut corp, mut s) = (registry("corp"), space("corp", "x"));
+        (s.1.visibility, s.1.observed, s.1.observed_of) =
+            (Some(Visibility::Public), Some(Visibility::Public), of.into());
+        corp.1.identity = identity.into();
+        reason(&records([corp.into(), s.into()]), "any", "harbor.example.com/x/y")
+    };
+    assert_eq!(found("this", "this"), Reason::Public);
+    assert_eq!(found("", "this"), Reason::Public, "an earlier version did not say of what");
+    assert_eq!(found("another", "this"), Reason::NoWorkspace);
+}
+
+#[test]
 fn a_suspended_binding_rests() {
     let mut s = space("corp", "team-a").bound(&["a"]);
     s.1.suspended = true;

@@ -116,7 +116,7 @@ pub(super) async fn overview(call: Call) -> Answer {
     let records = call.state.records.load();
     for (_, space) in spaces_of(&records, name) {
         counted.total += 1;
-        let public = space.effective_visibility() == Visibility::Public;
+        let public = space.visibility_in(registry) == Visibility::Public;
         *(if public { &mut counted.public } else { &mut counted.private }) += 1;
         let bound = !space.workspaces.is_empty();
         *(if bound { &mut counted.bound } else { &mut counted.unbound }) += 1;

@@ -261,12 +261,15 @@ impl Snapshot {
                 bound.sort_unstable();
                 bound.dedup();
             }
+            let of = records.registries.get(&space.registry).and_then(|entry| entry.valid());
             // What was read of the whole registry confirms what was recorded of each space before, unwritten.
             let observed_at = match space.observed_at.get() {
-                Some(at) => short(Some(at)).max(self.registries[registry as usize].discovered_at),
-                None => 0,
+                Some(at) if space.is_of(of) => {
+                    short(Some(at)).max(self.registries[registry as usize].discovered_at)
+                }
+                _ => 0,
             };
-            let visibility = space.effective_visibility();
+            let visibility = space.visibility_in(of);
             let entry = SpaceEntry { path: space.path.clone(), bound, registry, observed_at, visibility };
             match self.spaces.entry(hash_of(&entry), |other| other.is(registry, &space.path), hash_of) {
                 hash_table::Entry::Vacant(place) => drop(place.insert(entry)),

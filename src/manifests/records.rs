@@ -98,6 +98,7 @@ fn taken_for_granted(status: &mut Value) {
     }
     if let Some(status) = status.as_object_mut() {
         status.entry("anonymousPull").or_insert(Value::Bool(true));
+        status.entry("lastSuccess").or_insert_with(|| json!("1970-01-01T00:00:00Z"));
     }
 }
 

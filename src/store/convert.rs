@@ -22,6 +22,7 @@ use crate::domain::record::{
     Record, Registry, RegistryType, Selector, Space, Tls, UnixSeconds, Unmanaged, Visibility, Workspace,
     is_project_name,
 };
+use crate::hex::short_digest;
 
 /// The domain value of a document, invalid ones included.
 pub fn record(document: &Document) -> Record {
@@ -123,9 +124,13 @@ fn registry(
         (false, _) => PullCredentials::Integration,
     };
     let url = url.as_ref().map(bare).unwrap_or_default();
+    let identity = identity(created, &url, &hosts);
+    // What an earlier version observed says not of what; the leader notes it.
+    let current = status.observed_of.as_ref().is_none_or(|of| *of == identity);
     let tls = spec.tls.map(|tls| Tls { ca: tls.ca_bundle, skip_verify: tls.insecure_skip_verify });
     faults.none_or(Registry {
         created,
+        identity,
         kind: spec.r#type,
         owner: spec.workspace.map_or(Owner::Platform, |w| Owner::Workspace(w.into())),
         url,
@@ -134,12 +139,20 @@ fn registry(
         declared_public: spec.visibility == Some(Visibility::Public),
         has_credential: spec.credential.is_some(),
         pull_credentials,
-        anonymous_pull: status.anonymous_pull,
+        anonymous_pull: status.anonymous_pull.filter(|_| current),
+        answered: current && status.last_success.is_some(),
         tls: tls.unwrap_or_default(),
         token_realm,
         robot_per_space: status.robot_level == Some(RobotLevel::Project),
-        discovered_at: status.last_discovery.map(Timestamp::as_second),
+        discovered_at: status.last_discovery.filter(|_| current).map(Timestamp::as_second),
     })
+}
+
+/// Stands for a registry's record and its addresses: a later record of its name is another one.
+fn identity(created: UnixSeconds, url: &str, hosts: &[Host]) -> Name {
+    let created = created.to_string();
+    let parts: Vec<_> = [created.as_str(), url].into_iter().chain(hosts.iter().map(Host::as_str)).collect();
+    short_digest(&parts, 12).into()
 }
 
 fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
@@ -159,6 +172,7 @@ fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
         workspaces: spec.workspaces.into_iter().map(Name::from).collect(),
         visibility: spec.visibility,
         observed: status.visibility,
+        observed_of: status.observed_of.as_deref().unwrap_or_default().into(),
         observed_at: status.observed_at.map(Timestamp::as_second).into(),
         suspended: status.suspended,
         missing: status.missing,

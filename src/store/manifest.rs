@@ -124,6 +124,9 @@ pub struct SpaceStatus {
     pub observed_generation: Option<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// The registry's record and its addresses that this was observed of, as the registry's status has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_of: Option<String>,
     /// The registry's own flag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,

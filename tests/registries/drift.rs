@@ -303,3 +303,22 @@ async fn what_an_administrator_asks_for_does_not_wait_for_a_reading_of_all() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_was_observed_follows_a_registry_to_another_address() {
+    let harbor = Harbor::start(Options::default());
+    let platform = platform(&harbor).await;
+    let elsewhere = json!("http://127.0.0.1:9");
+    platform.edit(Kind::Registry, "corp", |spec| spec["url"] = elsewhere.clone()).await;
+    let open = "127.0.0.1:9/open/app:1";
+    eventually("the new address is managed, and public for nobody", async || {
+        platform.reason("b", open) == Reason::NoWorkspace
+    })
+    .await;
+    eventually("nothing of the old address is told any more", async || {
+        let status = platform.document(Kind::Registry, "corp").await.unwrap().status;
+        status.get("version").is_none() && status.get("lastSuccess").is_none()
+    })
+    .await;
+    assert_eq!(platform.reason("b", open), Reason::NoWorkspace);
+}

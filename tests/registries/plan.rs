@@ -25,7 +25,7 @@ fn recorded(path: &str, change: impl FnOnce(&mut Space)) -> Recorded {
 }
 
 fn plan(found: Vec<Found>, recorded: &[Recorded]) -> Plan {
-    Plan::new(found, recorded, &HashMap::new())
+    Plan::new(found, recorded, &HashMap::new(), "")
 }
 
 fn observed(plan: &Plan) -> &Observation {

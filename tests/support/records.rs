@@ -14,6 +14,7 @@ pub fn registry(name: &str) -> Named<Registry> {
         created: 0,
         kind: RegistryType::Harbor,
         owner: Owner::Platform,
+        identity: Name::default(),
         url: "https://harbor.example.com".into(),
         hosts: [host].into_iter().collect(),
         paths: Vec::new(),
@@ -24,6 +25,7 @@ pub fn registry(name: &str) -> Named<Registry> {
         tls: Tls::default(),
         token_realm: None,
         robot_per_space: false,
+        answered: true,
         discovered_at: None,
     };
     Named(name.into(), record)
@@ -64,6 +66,7 @@ pub fn space(registry: &str, path: &str) -> Named<Space> {
         workspaces: Box::default(),
         visibility: Some(Visibility::Private),
         observed: None,
+        observed_of: Name::default(),
         observed_at: Known::default(),
         suspended: false,
         missing: false,

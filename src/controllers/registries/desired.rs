@@ -34,7 +34,7 @@ pub(super) fn desired(
     for space in recorded.iter().filter_map(|(_, entry)| entry.valid()) {
         // Of a project that is not there, Harbor refuses the whole account.
         let Some(id) = space.project.get().filter(|_| !space.missing && !space.suspended) else { continue };
-        if space.effective_visibility() == Visibility::Public {
+        if !space.is_of(Some(registry)) || space.effective_visibility() == Visibility::Public {
             continue;
         }
         let project = Project { name: space.path.clone(), id };

@@ -114,7 +114,7 @@ impl Keeper {
                 if self.due <= Instant::now() {
                     self.due = Instant::now() + TICK;
                     let accounts = self.accounts(registry, &records, standing).await;
-                    self.tell(accounts).await;
+                    self.tell(registry, accounts).await;
                 }
             }
             // Before the registry answered there is nothing to do.
@@ -163,12 +163,15 @@ impl Keeper {
         metrics.robots(&self.name, accounts.len(), expiry.map(Timestamp::as_second));
     }
 
-    async fn tell(&self, accounts: Option<Accounts>) {
+    async fn tell(&self, registry: &Registry, accounts: Option<Accounts>) {
         let Some(accounts) = accounts else { return };
         self.measure(&accounts.robots);
         let report = Report { accounts: Some(accounts), ..Report::default() };
         let now = Timestamp::now();
-        status::change(&*self.shared.store, &self.name, |status, at| report.tell(status, at, now)).await;
+        status::change(&*self.shared.store, &self.name, &registry.identity, |status, at| {
+            report.tell(status, at, now)
+        })
+        .await;
     }
 
     /// Makes the robot accounts what the bindings call for; `None` where this registry has none.

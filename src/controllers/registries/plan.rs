@@ -78,7 +78,8 @@ impl Observation {
 
 impl Plan {
     /// `found` is all that the registry has, each once, by path; `storage` are bytes by its own number.
-    pub fn new(mut found: Vec<Found>, recorded: &[Recorded], storage: &HashMap<i64, i64>) -> Self {
+    /// `of`: the identity of the registry's record that it was read for.
+    pub fn new(mut found: Vec<Found>, recorded: &[Recorded], storage: &HashMap<i64, i64>, of: &str) -> Self {
         let mut plan = Self::default();
         found.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let mut known = vec![false; found.len()];
@@ -89,7 +90,7 @@ impl Plan {
                 Ok(at) => {
                     known[at] = true;
                     let here = &found[at];
-                    plan.compare(name, space, here, here.id.and_then(|id| storage.get(&id).copied()));
+                    plan.compare(name, space, here, here.id.and_then(|id| storage.get(&id).copied()), of);
                 }
                 Err(_) if space.project.get().is_none() => {
                     let visibility = space.visibility.unwrap_or(Visibility::Private);
@@ -105,9 +106,9 @@ impl Plan {
         plan
     }
 
-    fn compare(&mut self, name: &Name, space: &Space, found: &Found, storage: Option<i64>) {
+    fn compare(&mut self, name: &Name, space: &Space, found: &Found, storage: Option<i64>, of: &str) {
         let observation = Observation::of(space, found, storage);
-        if observation != Observation::recorded(space) {
+        if observation != Observation::recorded(space) || space.observed_of != of {
             self.observe.push((name.clone(), observation));
         }
         if let (Some(declared), Some(flag)) = (space.visibility, found.visibility)

@@ -25,6 +25,8 @@ const HEALTHY: &str = "Healthy";
 const CREDENTIALS: &str = "CredentialsValid";
 const DISCOVERED: &str = "Discovered";
 const PULL: &str = "PullCredentials";
+/// The conditions that speak of a registry, and not of its record.
+pub(super) const OBSERVED: [&str; 5] = [REACHABLE, HEALTHY, CREDENTIALS, DISCOVERED, PULL];
 
 /// How many spaces there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -34,6 +34,8 @@ const SYNCED: &str = "Synced";
 /// Carries out what is to be done about the spaces of one registry.
 pub(super) struct Spaces<'s> {
     pub registry: &'s Name,
+    /// The identity of the record that the registry is worked with.
+    pub identity: &'s str,
     pub store: &'s dyn RecordStore,
     pub harbor: Option<&'s Harbor>,
     pub counter: &'s Counter,
@@ -133,7 +135,7 @@ impl Spaces<'_> {
     async fn observe(&self, observed: Vec<(Name, Observation)>, done: &mut Outcome) {
         for chunk in observed.chunks(CHUNK) {
             let edited = stream::iter(chunk.to_vec()).map(|(name, observation)| async move {
-                self.edited(&name, |space, status| write(space, status, &observation)).await
+                self.edited(&name, |space, status| write(space, status, &observation, self.identity)).await
             });
             let edited: Vec<_> = edited.buffered(WRITES).collect().await;
             done.failed += edited.iter().filter(|outcome| outcome.is_err()).count();
@@ -164,6 +166,7 @@ impl Spaces<'_> {
     fn document(&self, found: &Found, now: Timestamp) -> Document {
         let status = SpaceStatus {
             visibility: found.visibility,
+            observed_of: Some(self.identity.to_owned()),
             observed_at: Some(now),
             registry_id: found.id,
             repositories: found.repositories,
@@ -183,7 +186,9 @@ impl Spaces<'_> {
                 // Public ones are on everybody's list.
                 Ok(Some(_)) | Err(Fault::NotPermitted(_)) => {
                     return self
-                        .change(name, |space, status| write(space, status, &Observation::unseen(space)))
+                        .change(name, |space, status| {
+                            write(space, status, &Observation::unseen(space), self.identity)
+                        })
                         .await;
                 }
                 Err(_) => return Ok(()),
@@ -193,7 +198,9 @@ impl Spaces<'_> {
         let Record::Space(Entry::Valid(space)) = convert::record(&document) else { return Ok(()) };
         if is_wanted(&space) {
             tracing::warn!(registry = %self.registry, space = %path, "a bound project is gone from the registry");
-            return self.change(name, |space, status| write(space, status, &Observation::gone(space))).await;
+            return self
+                .change(name, |space, status| write(space, status, &Observation::gone(space), self.identity))
+                .await;
         }
         tracing::info!(registry = %self.registry, space = %path, "a project is gone from the registry");
         match self.store.delete(Kind::RegistrySpace, name, &document.version).await {
@@ -224,7 +231,10 @@ impl Spaces<'_> {
             }
         };
         let edit = |_: &Space, status: &mut SpaceStatus| {
-            status.visibility = now.or(status.visibility);
+            if now.is_some() {
+                status.visibility = now;
+                status.observed_of = Some(self.identity.to_owned());
+            }
             conditions::set(&mut status.conditions, SYNCED, saying, 0);
         };
         let said = self.change(name, edit).await;
@@ -267,7 +277,7 @@ impl Spaces<'_> {
     }
 }
 
-fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation) {
+fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation, of: &str) {
     let Observation { visibility, project, suspended, missing, repositories, storage } = observation.clone();
     if suspended && !space.suspended {
         tracing::warn!(
@@ -277,6 +287,7 @@ fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation) {
     }
     let before = status.clone();
     *status = SpaceStatus {
+        observed_of: Some(of.to_owned()),
         visibility,
         registry_id: project,
         suspended,

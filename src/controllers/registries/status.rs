@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::domain::record::Kind;
+use super::report::OBSERVED;
+use crate::domain::record::{Entry, Kind, Record};
 use crate::store::manifest::RegistryStatus;
-use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError};
+use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert};
 
 /// Attempts against other writers.
 const ATTEMPTS: usize = 8;
@@ -28,14 +29,17 @@ pub(super) async fn requests(store: &dyn RecordStore, name: &str) -> Option<Requ
     Some(Requests { sync: status.sync_requested, rotation: status.rotation_requested })
 }
 
-/// Changes the status, where the change makes a difference. `edit` gets the generation of the spec too.
+/// Changes the status, where the change makes a difference, to what was observed of the record whose identity is `of`:
+/// of a record that names other addresses by now nothing is said, and what was said of others before is forgotten. `edit`
+/// gets the generation of the spec too.
 pub(super) async fn change(
     store: &dyn RecordStore,
     name: &str,
+    of: &str,
     edit: impl Fn(&mut RegistryStatus, i64) + Send + Sync,
 ) {
     for _ in 0..ATTEMPTS {
-        match attempt(store, name, &edit).await {
+        match attempt(store, name, of, &edit).await {
             // Another writer was faster; what it wrote stays.
             Err(StoreError::Changed { .. }) => {}
             Err(error) => {
@@ -49,11 +53,20 @@ pub(super) async fn change(
 async fn attempt(
     store: &dyn RecordStore,
     name: &str,
+    of: &str,
     edit: &(impl Fn(&mut RegistryStatus, i64) + Send + Sync),
 ) -> Result<(), StoreError> {
     let Some(document) = store.get(Kind::Registry, name).await? else { return Ok(()) };
     let mut status: RegistryStatus = serde_json::from_value(document.status.clone()).unwrap_or_default();
+    let Record::Registry(Entry::Valid(registry)) = convert::record(&document) else { return Ok(()) };
+    if registry.identity != of {
+        return Ok(());
+    }
     let before = status.clone();
+    if status.observed_of.as_deref().is_some_and(|before| before != of) {
+        status = forgotten(status);
+    }
+    status.observed_of = Some(of.to_owned());
     edit(&mut status, document.generation);
     if status == before {
         return Ok(());
@@ -62,4 +75,23 @@ async fn attempt(
     // These types always serialise.
     let status = serde_json::to_value(&status).unwrap_or_default();
     store.put(Document { status, ..document }, at, CredentialChange::Keep).await.map(drop)
+}
+
+/// What is left of a status where the record names other addresses: what people asked for, and the accounts that are still
+/// to be removed.
+fn forgotten(status: RegistryStatus) -> RegistryStatus {
+    let mut conditions = status.conditions;
+    conditions.retain(|condition| !OBSERVED.contains(&condition.r#type.as_str()));
+    RegistryStatus {
+        observed_generation: status.observed_generation,
+        conditions,
+        integrated: status.integrated,
+        followed: status.followed,
+        robot_level: status.robot_level,
+        robots: status.robots,
+        sync_requested: status.sync_requested,
+        sync_done: status.sync_done,
+        rotation_requested: status.rotation_requested,
+        ..RegistryStatus::default()
+    }
 }

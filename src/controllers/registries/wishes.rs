@@ -47,7 +47,7 @@ impl Wishes {
                 if !new.is_empty() && self.is_current(registry, standing).await {
                     for (record, wish, project) in new {
                         tried.insert(record.clone(), wish.clone());
-                        self.fulfil(harbor, &record, wish, project).await;
+                        self.fulfil(harbor, &registry.identity, &record, wish, project).await;
                     }
                 }
             }
@@ -65,7 +65,7 @@ impl Wishes {
         client.is_ok_and(|client| Arc::ptr_eq(&client, &standing.client))
     }
 
-    async fn fulfil(&self, harbor: &Harbor, record: &Name, wish: Wish, project: Option<i64>) {
+    async fn fulfil(&self, harbor: &Harbor, identity: &str, record: &Name, wish: Wish, project: Option<i64>) {
         // One that was made anew under its name is not what the administrator spoke of.
         if let Some(project) = project {
             let ids = harbor.project_ids(&[&wish.path]).await;
@@ -75,6 +75,7 @@ impl Wishes {
         }
         let spaces = Spaces {
             registry: &self.name,
+            identity,
             store: &*self.shared.store,
             harbor: Some(harbor),
             counter: &Counter::default(),

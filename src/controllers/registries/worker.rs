@@ -176,7 +176,8 @@ impl Worker {
             Ok(client) => client,
             Err(Unconnected::Registry(fault)) => {
                 let followed = self.requests.sync;
-                self.tell(Report { checked: Some(Err(fault)), followed, ..Report::default() }).await;
+                self.tell(registry, Report { checked: Some(Err(fault)), followed, ..Report::default() })
+                    .await;
                 return interval;
             }
             Err(Unconnected::Store(error)) => {
@@ -222,7 +223,7 @@ impl Worker {
         } else {
             self.pause = RETRY;
         }
-        self.tell(report).await;
+        self.tell(registry, report).await;
         next
     }
 
@@ -294,6 +295,7 @@ impl Worker {
             if registry.owner == Owner::Platform {
                 let spaces = Spaces {
                     registry: &self.name,
+                    identity: &registry.identity,
                     store: &*self.shared.store,
                     harbor: client.harbor(),
                     counter: &counter,
@@ -301,7 +303,7 @@ impl Worker {
                     interval: self.shared.settings.interval,
                 };
                 let Outcome { changed, failed, unmeasured } =
-                    spaces.carry_out(Plan::new(found, recorded, by_space)).await;
+                    spaces.carry_out(Plan::new(found, recorded, by_space, &registry.identity)).await;
                 if failed > 0 {
                     tracing::warn!(registry = %self.name, failed, "some spaces could not be recorded; the next pass tries again");
                 }
@@ -315,7 +317,7 @@ impl Worker {
                 sleep(PATIENCE).await;
                 let progress = counter.progress(since);
                 let tell = |status: &mut RegistryStatus, _| status.progress = Some(progress);
-                status::change(&*self.shared.store, &self.name, tell).await;
+                status::change(&*self.shared.store, &self.name, &registry.identity, tell).await;
             }
         };
         match select(Box::pin(work), Box::pin(telling)).await {
@@ -341,7 +343,7 @@ impl Worker {
     }
 
     /// Says in the registry's status, and in the metrics, what a pass found.
-    async fn tell(&mut self, report: Report) {
+    async fn tell(&mut self, registry: &Registry, report: Report) {
         let metrics = &self.shared.metrics.registries;
         if let Some(checked) = &report.checked {
             metrics.asked(&self.name, checked.is_ok() && report.succeeded(), Timestamp::now().as_second());
@@ -365,7 +367,10 @@ impl Worker {
             _ => {}
         }
         let now = Timestamp::now();
-        status::change(&*self.shared.store, &self.name, |status, at| report.tell(status, at, now)).await;
+        status::change(&*self.shared.store, &self.name, &registry.identity, |status, at| {
+            report.tell(status, at, now)
+        })
+        .await;
     }
 }
 
@@ -373,7 +378,7 @@ impl Worker {
 fn same_work(one: &Registry, other: &Registry) -> bool {
     // Of a workspace's registry it follows from the status, which is pullgate's own.
     let pull = |r: &Registry| (r.owner == Owner::Platform).then_some(r.pull_credentials);
-    pull(one) == pull(other) && clients::same_way(one, other)
+    one.identity == other.identity && pull(one) == pull(other) && clients::same_way(one, other)
 }
 
 /// Stands for what is not so yet and somebody wants: projects to be made, or to be of another visibility. A number, since

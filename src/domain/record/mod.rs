@@ -62,6 +62,8 @@ pub struct Space {
     pub visibility: Option<Visibility>,
     /// What the registry last said.
     pub observed: Option<Visibility>,
+    /// [`Registry::identity`] of what was observed; empty where an earlier version observed it and did not say.
+    pub observed_of: Name,
     /// Unix seconds.
     pub observed_at: Known,
     /// The project was deleted and made again under its name: bindings rest until an admin confirms them.
@@ -81,6 +83,16 @@ pub struct Space {
 }
 
 impl Space {
+    /// Whether it was observed of `registry`, its record as it is now, and not of another under its name or of another address.
+    pub fn is_of(&self, registry: Option<&Registry>) -> bool {
+        self.observed_of.is_empty() || registry.is_some_and(|r| r.identity == self.observed_of)
+    }
+
+    /// [`Self::effective_visibility`] where it was observed of `registry`; private where not.
+    pub fn visibility_in(&self, registry: Option<&Registry>) -> Visibility {
+        if self.is_of(registry) { self.effective_visibility() } else { Visibility::Private }
+    }
+
     /// Public only where nothing that is known says otherwise: a declaration does not make a project public
     /// that the registry calls private, nor the other way round.
     pub fn effective_visibility(&self) -> Visibility {

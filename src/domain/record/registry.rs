@@ -110,6 +110,8 @@ pub struct Registry {
     pub created: UnixSeconds,
     pub kind: RegistryType,
     pub owner: Owner,
+    /// Stands for this record and the addresses it names: what was observed of another one says nothing of it.
+    pub identity: Name,
     /// Scheme, host and port of the API, as `https://harbor.example.com`.
     pub url: String,
     /// Never empty.
@@ -128,6 +130,8 @@ pub struct Registry {
     pub token_realm: Option<String>,
     /// Robot accounts cover one space each, since the integrating account may not make wider ones.
     pub robot_per_space: bool,
+    /// It answered, and took the credential: what a workspace claims with it is real.
+    pub answered: bool,
     /// When the whole registry was last read, so that what is recorded of its spaces was still true.
     pub discovered_at: Option<UnixSeconds>,
 }

@@ -14,6 +14,9 @@ pub struct RegistryStatus {
     /// The spec's generation that this speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The record and its addresses that everything here was observed of; of any other it says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_of: Option<String>,
     /// `Valid`, `Managed`, `Reachable`, `Healthy`, `CredentialsValid`, `Discovered`, `PullCredentials`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
