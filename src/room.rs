@@ -196,7 +196,7 @@ impl Room {
         let room = if large { &self.large } else { &self.small };
         let wanted = if large { wanted.next_multiple_of(STEP_KIB) } else { wanted };
         let more = u32::try_from(wanted - held.kib).unwrap_or(u32::MAX);
-        let (permit, waited) = if let Ok(permit) = room.clone().try_acquire_many_owned(more) {
+        let (permit, pause) = if let Ok(permit) = room.clone().try_acquire_many_owned(more) {
             (Some(permit), Duration::ZERO)
         } else {
             let start = Instant::now();
@@ -217,7 +217,7 @@ impl Room {
                 None => held.permit = Some(permit),
             }
         }
-        waited
+        pause
     }
 
     /// Room for what is about to be built, in bytes.
@@ -338,7 +338,7 @@ mod tests {
             room.read(body, None, 7 << 20).await.unwrap().len()
         });
         let read = futures::future::join_all(readers);
-        let read = tokio::time::timeout(Duration::from_secs(60), read).await.unwrap();
+        let read = tokio::time::timeout(Duration::from_mins(1), read).await.unwrap();
         assert_eq!(read, vec![7 << 20; 20]);
         assert_eq!(room.beyond.available_permits(), 1);
     }

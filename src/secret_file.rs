@@ -181,7 +181,7 @@ pub fn directory_of_our_own(path: &Path) -> io::Result<()> {
         Ok(()) => tracing::warn!(%path, mode, "the directory was open to others; its mode is 0700 now"),
         // A volume that the kubelet made for the pod's group belongs to root.
         Err(error) => {
-            tracing::debug!(%path, mode, %error, "the directory is open to others, and not ours to close")
+            tracing::debug!(%path, mode, %error, "the directory is open to others, and not ours to close");
         }
     }
     Ok(())

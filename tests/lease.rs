@@ -184,17 +184,17 @@ async fn a_leader_that_is_not_answered_any_more_stops_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn one_answer_that_is_lost_costs_no_leadership() {
-    let lose = Arc::new(AtomicBool::new(false));
-    let told = lose.clone();
+    let next = Arc::new(AtomicBool::new(false));
+    let asked = next.clone();
     let server = ApiServer::new(move |_| {
-        let lost = told.swap(false, Ordering::SeqCst);
+        let lost = asked.swap(false, Ordering::SeqCst);
         (Duration::ZERO, if lost { Duration::from_hours(1) } else { Duration::ZERO })
     });
     let count = Arc::new(Count::default());
     let leader = candidate(&server, "a", &count, std::future::pending());
     count.until(1, INTERVAL).await;
     for _ in 0..20 {
-        lose.store(true, Ordering::SeqCst);
+        next.store(true, Ordering::SeqCst);
         sleep(DURATION).await;
     }
     assert_eq!((count.leading.load(Ordering::SeqCst), count.ever.load(Ordering::SeqCst)), (1, 1));

@@ -38,12 +38,10 @@ fn is_plain(domain: &str) -> bool {
 
 fn canonical(domain: &str) -> Cow<'_, str> {
     let (name, port) = split_port(domain);
-    let host = match address(name) {
-        // A client dials the address that IPv6 maps.
-        Some(address) => match address.to_canonical() {
-            IpAddr::V4(address) => Cow::Owned(address.to_string()),
-            IpAddr::V6(address) => Cow::Owned(format!("[{address}]")),
-        },
+    // A client dials the address that IPv6 maps.
+    let host = match address(name).map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => Cow::Owned(address.to_string()),
+        Some(IpAddr::V6(address)) => Cow::Owned(format!("[{address}]")),
         None => {
             let name = name.strip_suffix('.').unwrap_or(name);
             let upper = name.bytes().any(|b| b.is_ascii_uppercase());
@@ -170,7 +168,7 @@ mod tests {
                 text.push('.');
             }
             if let Some(port) = port.or_else(|| explicit.then_some(HTTPS)) {
-                text.push_str(&format!(":{}{port}", "0".repeat(noughts)));
+                text = format!("{text}:{}{port}", "0".repeat(noughts));
             }
             text
         })

@@ -12,7 +12,7 @@ use super::snapshot::{RegistryId, WorkspaceId};
 /// Hosts by their canonical form, and what registries of workspaces claim of them.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
-    hosts: HashMap<Name, HostEntry>,
+    known: HashMap<Name, HostEntry>,
     /// Registries that claim a path of their hosts, by the path; ascending.
     paths: HashMap<Name, SmallVec<[RegistryId; 2]>>,
     /// Segments of the longest claimed path; bounds the look-ups for one image.
@@ -39,14 +39,14 @@ pub(super) struct Claim {
 
 impl Hosts {
     pub fn get(&self, canonical: &str) -> Option<&HostEntry> {
-        self.hosts.get(canonical)
+        self.known.get(canonical)
     }
 
     /// Gives hosts to a platform registry and returns those it holds: one that another holds already stays there.
     pub fn integrate(&mut self, id: RegistryId, hosts: &[Host]) -> SmallVec<[Host; 1]> {
         let mut held = SmallVec::new();
         for host in hosts {
-            if *self.hosts.entry(host.canonical()).or_default().platform.get_or_insert(id) == id {
+            if *self.known.entry(host.canonical()).or_default().platform.get_or_insert(id) == id {
                 held.push(host.clone());
             }
         }
@@ -59,7 +59,7 @@ impl Hosts {
     pub fn claim(&mut self, claim: Claim, hosts: &[Host], paths: &[PathPrefix]) -> SmallVec<[Host; 1]> {
         let mut held = SmallVec::new();
         for host in hosts {
-            let entry = self.hosts.entry(host.canonical()).or_default();
+            let entry = self.known.entry(host.canonical()).or_default();
             if entry.platform.is_some() {
                 continue;
             }
@@ -114,7 +114,7 @@ mod tests {
         let mut all = Hosts::default();
         let claim = Claim { workspace: Some(0), registry: 7 };
         assert_eq!(all.claim(claim, &hosts(0..1000), &paths(0..1000)).len(), 1000);
-        let noted: usize = all.hosts.values().map(|host| host.whole.len() + host.partial.len()).sum();
+        let noted: usize = all.known.values().map(|host| host.whole.len() + host.partial.len()).sum();
         assert_eq!((noted, all.paths.values().map(SmallVec::len).sum::<usize>()), (1000, 1000));
         let host = all.get("h999.example.com").unwrap();
         assert_eq!(all.claims(host, "p999/app").count(), 1, "and each pair of them is claimed all the same");
