@@ -58,7 +58,7 @@ impl Leading {
                 None => future::pending().await,
             }
         };
-        let registries = self.registries.keep();
+        let registries = Box::pin(self.registries.keep());
         future::join5(secrets.keep(), statuses.keep(), certificate, registries, managed.keep()).await;
     }
 }

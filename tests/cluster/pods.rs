@@ -98,11 +98,11 @@ impl Cluster {
     }
 
     /// A merge patch of a pod; the API server's warnings.
-    async fn patch(&self, path: &str, patch: &Value) -> Vec<String> {
+    async fn patch(&self, path: &str, changes: &Value) -> Vec<String> {
         let request =
             axum::http::Request::patch(format!("/api/v1/namespaces/{}/pods/{path}", self.namespace))
                 .header("content-type", "application/strategic-merge-patch+json")
-                .body(Body::from(serde_json::to_vec(patch).unwrap()))
+                .body(Body::from(serde_json::to_vec(changes).unwrap()))
                 .unwrap();
         let response = self.world.client.send(request).await.unwrap();
         assert!(response.status().is_success(), "{path}: {response:?}");

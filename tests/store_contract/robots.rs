@@ -1,6 +1,5 @@
 //! What a store promises of robot accounts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pullgate::domain::pull_secret::{CredentialId, RobotId};
@@ -92,7 +91,7 @@ pub async fn where_accounts_may_be_is_remembered_without_the_record(store: Arc<d
         registry: registry.into(),
         spec: json!({"type": "Harbor", "url": "https://a.example"}),
         credential: secret("admin", "p4ss", audience),
-        places: BTreeMap::from_iter(places.iter().copied()),
+        places: places.iter().copied().collect(),
     };
     let told = async || {
         let mut ledgers = store.ledgers().await.unwrap();

@@ -40,16 +40,15 @@ impl Remembered {
         let same = self.client.as_ref().is_some_and(|known| Arc::ptr_eq(known, client));
         let known = self.ledger.take().filter(|ledger| of(ledger) && same);
         let mut stored = known.is_some();
-        let mut ledger = match known {
-            Some(ledger) => ledger,
-            None => {
-                let id = CredentialId::Integration { registry: name.clone() };
-                let credential = store.credential(&id).await?.filter(|found| found.audience == audience);
-                let before = store.ledgers().await?.into_iter().find(of);
-                let places = before.map(|ledger| ledger.places).unwrap_or_default();
-                let Some(credential) = credential else { return Ok(places.into_keys().collect()) };
-                Ledger { registry: name.clone(), spec: serde_json::Value::Null, credential, places }
-            }
+        let mut ledger = if let Some(ledger) = known {
+            ledger
+        } else {
+            let id = CredentialId::Integration { registry: name.clone() };
+            let credential = store.credential(&id).await?.filter(|found| found.audience == audience);
+            let before = store.ledgers().await?.into_iter().find(of);
+            let places = before.map(|ledger| ledger.places).unwrap_or_default();
+            let Some(credential) = credential else { return Ok(places.into_keys().collect()) };
+            Ledger { registry: name.clone(), spec: serde_json::Value::Null, credential, places }
         };
         if let Some(document) = store.get(Kind::Registry, name).await?
             && document.spec != ledger.spec

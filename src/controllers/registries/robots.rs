@@ -225,19 +225,18 @@ impl Robots {
         let mut ours: HashMap<String, Vec<Ours>> = HashMap::new();
         for (place, robot) in found.into_values() {
             let Some(told) = self.names.read(&robot.name) else { continue };
-            let since = match told.since.or_else(|| self.marked(&robot)) {
-                Some(since) => since,
+            let since = if let Some(since) = told.since.or_else(|| self.marked(&robot)) {
+                since
+            } else {
                 // One of 0.1.0 that somebody wrote something else into is known where it is in use.
-                None => {
-                    if in_use.is_none() {
-                        in_use = Some(self.in_use(pass.store, stored, None).await?);
-                    }
-                    let known = self.names.own(&robot.name).zip(in_use.as_ref());
-                    if !known.is_some_and(|(own, in_use)| in_use.contains(own)) {
-                        continue;
-                    }
-                    robot.made_at()
+                if in_use.is_none() {
+                    in_use = Some(self.in_use(pass.store, stored, None).await?);
                 }
+                let known = self.names.own(&robot.name).zip(in_use.as_ref());
+                if !known.is_some_and(|(own, in_use)| in_use.contains(own)) {
+                    continue;
+                }
+                robot.made_at()
             };
             ours.entry(told.owner).or_default().push(Ours { robot, since, place });
         }
