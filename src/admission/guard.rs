@@ -23,14 +23,13 @@ use super::json::{JsonError, Reader};
 use super::judge::Unjudgeable;
 use super::review::{self, GroupVersionKind, Operation, Review, Reviewed, shown};
 use crate::domain::conflicts::removal_conflicts;
+use crate::domain::record::bounds::SPEC;
 use crate::domain::record::{Entry, Kind, Name, Problem, Record, Records, Registry};
 use crate::metrics::Webhook;
 use crate::room::Whole;
 use crate::store::crd::{GROUP, VERSION};
 use crate::store::{Document, convert, rules};
 
-/// The longest spec that is judged, in bytes; as much as the management API takes.
-const SPEC_MAX: usize = 1024 * 1024;
 /// How long what is published may lag behind what was just written, at the most.
 const LAG: Duration = Duration::from_secs(1);
 /// How often it is looked at meanwhile.
@@ -291,11 +290,8 @@ impl Object<'_> {
     /// `Null` where there is none.
     fn spec(&self) -> Result<Value, String> {
         let Some(spec) = self.spec else { return Ok(Value::Null) };
-        if spec.len() > SPEC_MAX {
-            return Err(format!(
-                "spec is over {} MiB, the most that a record may have",
-                SPEC_MAX / 1024 / 1024
-            ));
+        if spec.len() > SPEC {
+            return Err(format!("spec is over {} KiB, the most that a record may have", SPEC / 1024));
         }
         Reader::whole(spec, Reader::value).map_err(|error| format!("spec: {}", shown(&error.to_string())))
     }

@@ -5,7 +5,7 @@
 //! those that are invalid, or were.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use super::index::Published;
 use super::pull_secrets::Troubles;
 use crate::domain::conflicts::{contested, shadowed};
+use crate::domain::record::bounds::PROBLEMS;
 use crate::domain::record::{Entry, Kind, Name, Named, Problem, Records, Workspace};
 use crate::store::manifest::{
     Condition, Member, PullPolicyStatus, RegistryStatus, SpaceStatus, WorkspaceStatus,
@@ -197,7 +198,7 @@ pub fn desired(records: &Records, troubles: &Troubles) -> BTreeMap<Key, Saying> 
         let Some(workspace) = entry.valid() else { continue };
         let conflicts = contested.get(name).map(Vec::as_slice).unwrap_or_default();
         let saying = all.entry((Kind::Workspace, name.clone())).or_default();
-        saying.problems.extend(conflicts.iter().map(|namespace| {
+        saying.problems.extend(conflicts.iter().take(PROBLEMS).map(|namespace| {
             let message = format!("namespace {namespace} belongs to another workspace, whose claim is older");
             Problem::new("spec.namespaces", message)
         }));
@@ -251,10 +252,9 @@ impl Status for WorkspaceStatus {
 
     fn set_membership(&mut self, membership: &Membership) {
         let now = Timestamp::now();
-        let since = |member: &Member| {
-            let before = self.members.iter().find(|before| before.namespace == member.namespace);
-            Some(before.and_then(|before| before.since).unwrap_or(now))
-        };
+        let before: HashMap<Name, Option<Timestamp>> =
+            self.members.drain(..).map(|member| (member.namespace, member.since)).collect();
+        let since = |member: &Member| Some(before.get(&member.namespace).copied().flatten().unwrap_or(now));
         let members = membership.members.iter().map(|m| Member { since: since(m), ..m.clone() }).collect();
         self.members = members;
         self.conflicts.clone_from(&membership.conflicts);

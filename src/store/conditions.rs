@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::manifest::{Condition, ConditionStatus};
+use crate::domain::record::{bounds, shortened};
 
 /// What a condition says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub fn set(conditions: &mut Vec<Condition>, r#type: &str, saying: Saying, genera
         r#type: r#type.to_owned(),
         status: saying.status,
         reason: saying.reason.to_owned(),
-        message: saying.message,
+        message: shortened(saying.message, bounds::CONDITION),
         observed_generation: (generation > 0).then_some(generation),
         last_transition_time: Timestamp::now(),
     };

@@ -1,9 +1,9 @@
 //! The one conversion from documents to domain values.
 //!
-//! The store, the API, `check` and the record webhook all read records through [`parse`], so that one is valid
-//! everywhere or nowhere.
+//! The API, `check` and the record webhook all read records through [`parse`], so that one may be written everywhere or
+//! nowhere. What is stored is read through [`record`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -11,12 +11,13 @@ use serde_json::Value;
 use smallvec::SmallVec;
 use url::Url;
 
-use super::Document;
 use super::manifest::{
     PullPolicySpec, RegistrySpec, RegistryStatus, RobotLevel, SpaceSpec, SpaceStatus, UnmanagedDefault,
     WorkspaceSpec, WorkspaceStatus,
 };
+use super::{Document, bounds};
 use crate::domain::canonical_host::is_docker_hub_alias;
+use crate::domain::record::bounds::{HOSTS, NAMES};
 use crate::domain::record::{
     AllowedPrefix, Entry, Host, Invalid, Kind, Name, Owner, PathPrefix, Problem, PullCredentials, PullPolicy,
     Record, Registry, RegistryType, Selector, Space, Tls, UnixSeconds, Unmanaged, Visibility, Workspace,
@@ -24,18 +25,36 @@ use crate::domain::record::{
 };
 use crate::hex::short_digest;
 
-/// The domain value of a document, invalid ones included.
+/// The domain value of a stored document, invalid ones included. Earlier versions let a list name a thing twice, which is
+/// no harm.
 pub fn record(document: &Document) -> Record {
-    parse(document).unwrap_or_else(|problems| salvage(document, problems))
+    read(document).unwrap_or_else(|problems| salvage(document, problems))
 }
 
-/// The domain value of a valid document.
+/// The domain value of a document that may be written.
 ///
 /// # Errors
-/// Every fault that was found, by field.
+/// Every fault that was found, by field; of very many the first.
 pub fn parse(document: &Document) -> Result<Record, Vec<Problem>> {
+    let record = read(document);
+    let repeats = match &record {
+        Err(faults) if faults.iter().any(|fault| fault.field == "spec") => Vec::new(),
+        _ => bounds::repeats(document.kind, &document.spec),
+    };
+    match record {
+        Ok(record) if repeats.is_empty() => Ok(record),
+        Ok(_) => Err(Problem::first_of(repeats)),
+        Err(faults) => Err(Problem::first_of(faults.into_iter().chain(repeats).collect())),
+    }
+}
+
+fn read(document: &Document) -> Result<Record, Vec<Problem>> {
     check_name(&document.name)?;
     let Document { spec, status, created, .. } = document;
+    let excess = bounds::excess(document.kind, spec);
+    if !excess.is_empty() {
+        return Err(Problem::first_of(excess));
+    }
     Ok(match document.kind {
         Kind::Registry => {
             Record::Registry(Entry::Valid(registry(typed(spec, "spec")?, &typed_status(status)?, *created)?))
@@ -192,7 +211,7 @@ fn workspace(
     let mut faults = Faults::default();
     faults.each::<(), Vec<()>>("spec.namespaces", &spec.namespaces, namespace_name);
     let (mut pins, mut claimed) = (BTreeMap::new(), BTreeMap::new());
-    for member in status.members {
+    for member in status.members.into_iter().take(NAMES) {
         if let Some(since) = member.since {
             claimed.insert(member.namespace.clone(), since.as_second());
         }
@@ -248,14 +267,23 @@ fn salvage(document: &Document, problems: Vec<Problem>) -> Record {
         let list = document.spec.get(field).and_then(Value::as_array);
         list.into_iter().flatten().filter_map(Value::as_str).collect()
     };
-    let names = |field: &str| strings(field).into_iter().map(Name::from).collect();
+    let names = |field: &str| -> Vec<Name> {
+        let each: BTreeSet<&str> = strings(field).into_iter().filter(|name| dns_name(name).is_ok()).collect();
+        each.into_iter().map(Name::from).collect()
+    };
     let text = |field: &str| document.spec.get(field).and_then(Value::as_str);
     let url = text("url").and_then(|u| Url::parse(u).ok());
-    let hosts = strings("imageHosts").into_iter().filter_map(Host::parse);
+    let workspace = document.spec.get("workspace").filter(|workspace| !workspace.is_null());
+    // All that the platform held, or it would be for everybody. What a tenant's record covers of its hosts it covers for
+    // nobody now: a few of them keep the images of others from being run unasked.
+    let most = if workspace.is_some() { HOSTS } else { usize::MAX };
+    let own = url.and_then(|url| Host::parse(&url_host(&url)));
+    let hosts: BTreeSet<Host> =
+        own.into_iter().chain(strings("imageHosts").into_iter().filter_map(Host::parse)).take(most).collect();
     let invalid = Box::new(Invalid {
         problems,
-        hosts: hosts.chain(url.and_then(|u| Host::parse(&url_host(&u)))).collect(),
-        workspace: document.spec.get("workspace").map(|w| w.as_str().unwrap_or_default().into()),
+        hosts: hosts.into_iter().collect(),
+        workspace: workspace.map(|w| w.as_str().filter(|w| dns_name(w).is_ok()).unwrap_or_default().into()),
         selector: Selector { namespaces: names("namespaces"), workspaces: names("workspaces") },
     });
     match document.kind {
@@ -293,7 +321,7 @@ impl Faults {
     }
 
     fn none_or<T>(self, value: T) -> Result<T, Vec<Problem>> {
-        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+        if self.0.is_empty() { Ok(value) } else { Err(Problem::first_of(self.0)) }
     }
 }
 

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::bounds;
 use super::manifest::{
     PullPolicySpec, PullPolicyStatus, RegistrySpec, RegistryStatus, SpaceSpec, SpaceStatus, WorkspaceSpec,
     WorkspaceStatus,
@@ -118,6 +119,7 @@ fn schema(kind: Kind) -> Value {
     };
     let rules: Vec<_> =
         rules(kind).iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect();
+    bounds::put_into(&mut spec, kind);
     if !rules.is_empty() {
         spec["x-kubernetes-validations"] = rules.into();
     }

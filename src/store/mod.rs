@@ -1,5 +1,6 @@
 //! Where records live: one seam, [`RecordStore`], with an implementation a backend.
 
+mod bounds;
 pub mod conditions;
 pub mod convert;
 pub mod counted;

@@ -2,7 +2,7 @@
 //!
 //! The management API and the record webhook both ask here, so that what one door refuses the other refuses too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub fn problems(records: &Records, document: &Document) -> Vec<Problem> {
             p
         }
     };
-    conflicts(records, &document.name, &record).into_iter().map(field).collect()
+    Problem::first_of(conflicts(records, &document.name, &record).into_iter().map(field).collect())
 }
 
 /// Everything that speaks against making `document` beside `records`.
@@ -54,7 +54,8 @@ pub fn change_problems(records: &Records, before: &Document, after: &Document) -
         (_, Some([])) => Vec::new(),
         (Kind::RegistrySpace, Some(["workspaces"])) => {
             let (old, new) = (workspaces(before), workspaces(after));
-            let unbinds = new.is_some_and(|new| new.iter().all(|w| old.unwrap_or_default().contains(w)));
+            let old: HashSet<&Value> = old.into_iter().flatten().collect();
+            let unbinds = new.is_some_and(|new| new.iter().all(|w| old.contains(w)));
             if unbinds { Vec::new() } else { binding_problems(records, before, after) }
         }
         (Kind::Registry, Some(["credential"])) => match after.spec.get("credential") {
@@ -72,9 +73,9 @@ pub fn binding_problems(records: &Records, before: &Document, after: &Document) 
         Err(faults) => return faults,
     };
     let mut problems = conflicts(records, &after.name, &record);
-    let known = conflicts(records, &before.name, &convert::record(before));
+    let known: BTreeSet<_> = conflicts(records, &before.name, &convert::record(before)).into_iter().collect();
     problems.retain(|p| forbids_binding(p) || !known.contains(p));
-    problems
+    Problem::first_of(problems)
 }
 
 /// A space that nothing may be bound to, whatever its list was before: its registry is a Docker one or gone.

@@ -3,6 +3,7 @@
 //! [`Records`] holds every record of one moment. An invalid record stays in it as [`Entry::Invalid`], because
 //! dropping it could turn its hosts into unmanaged ones and so widen access.
 
+pub mod bounds;
 mod policy;
 mod registry;
 
@@ -167,8 +168,19 @@ pub struct Workspace {
     pub claimed: BTreeMap<Name, UnixSeconds>,
 }
 
+/// A text of at most `length` characters, with a mark where it was cut.
+pub fn shortened(mut text: String, length: usize) -> String {
+    if text.len() > length
+        && let Some((end, _)) = text.char_indices().nth(length)
+    {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// A fault of one field, in words for the person who wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct Problem {
     /// Path of the field, as `spec.imageHosts[0]`.
@@ -177,9 +189,22 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A fault of `field`.
+    /// A fault of `field`. Whatever is quoted in it, it stays short.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        Self {
+            field: shortened(field.into(), bounds::MESSAGE),
+            message: shortened(message.into(), bounds::MESSAGE),
+        }
+    }
+
+    /// The first of many faults, and how many more there are.
+    pub fn first_of(mut problems: Vec<Self>) -> Vec<Self> {
+        let more = problems.len().saturating_sub(bounds::PROBLEMS);
+        if more > 0 {
+            problems.truncate(bounds::PROBLEMS);
+            problems.push(Self::new("spec", format!("and {more} more faults like these")));
+        }
+        problems
     }
 }
 
