@@ -27,6 +27,7 @@ mod lease;
 mod managed_harbor;
 mod pod_schema;
 mod real_registry;
+mod record_bounds;
 mod registries;
 mod registry_cli;
 mod scale;

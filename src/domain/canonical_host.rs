@@ -4,8 +4,8 @@
 //! in any notation. So `harbor.example.com:0443` is another text and the same registry. Two spellings of one registry
 //! must never be taken for two; that two registries are taken for one costs a denial that names the spelling to use.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The port that a client dials where an image names none.
 const HTTPS: u16 = 443;
