@@ -153,12 +153,18 @@ async fn a_tenants_claim_denies_nobody_else() {
     let api = Client::populated().await;
     let mut hub = owned("a-hub", "a", "https://registry-1.docker.io");
     hub["spec"]["imageHosts"] = json!(["docker.io"]);
+    let whole = api.post("wa", "/registries", hub.clone()).await.is(422);
+    whole.says("shared by everybody");
+    hub["spec"]["imageHosts"] = json!(["localhost:5000"]);
+    api.post("wa", "/registries", hub.clone()).await.is(422).says("localhost is each node itself");
+    hub["spec"]["imageHosts"] = json!(["docker.io"]);
+    hub["spec"]["paths"] = json!(["library"]);
     api.post("wa", "/registries", hub).await.is(201);
     let question = json!({"namespace": "b-prod", "images": ["ubuntu:24.04"]});
     let answer = api.post("wb", "/explain", question).await.is(200).json();
     let image = &answer["images"][0];
     assert_eq!((&image["reason"], &image["allowed"]), (&json!("Unmanaged"), &json!(true)));
-    assert_eq!(image["needsAlways"], true, "the node asks the registry, so that a's images do not leak");
+    assert_eq!(image["needsAlways"], false, "its registry never answered");
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ fn docker_registries_are_for_all_or_for_nobody() {
 #[test]
 fn a_workspace_registry_is_for_its_own_and_unmanaged_for_others() {
     let r = records([
-        registry("w").docker().host("r.a.io").of("a").paths(&["acme/"]).into(),
+        registry("w").docker().host("r.a.io").of("a").paths(&["acme/", "org/repo"]).into(),
         workspace("a", &["a-prod"]).into(),
         workspace("b", &["b-prod"]).into(),
     ]);
@@ -127,6 +127,14 @@ fn a_workspace_registry_is_for_its_own_and_unmanaged_for_others() {
     assert_eq!(outcome("a-prod", "r.a.io/acme-evil/x"), (Reason::Unmanaged, false));
     assert_eq!(outcome("a-prod", "r.a.io/acme"), (Reason::Unmanaged, false));
     assert_eq!(outcome("b-prod", "r.a.io/acme/x"), (Reason::Unmanaged, true));
+    assert_eq!(
+        outcome("a-prod", "r.a.io/org/repo:1"),
+        (Reason::WorkspaceRegistry, true),
+        "exactly that repository"
+    );
+    assert_eq!(outcome("b-prod", "r.a.io/org/repo:1"), (Reason::Unmanaged, true));
+    assert_eq!(outcome("a-prod", "r.a.io/org/repo-evil:1"), (Reason::Unmanaged, false));
+    assert_eq!(outcome("a-prod", "r.a.io/org:1"), (Reason::Unmanaged, false));
     assert_eq!(outcome("nobodys", "r.a.io/acme/x"), (Reason::Unmanaged, true));
     assert_eq!(
         outcome("b-prod", "R.A.IO/acme/x"),
@@ -134,6 +142,34 @@ fn a_workspace_registry_is_for_its_own_and_unmanaged_for_others() {
         "another spelling leaks no more"
     );
     assert_eq!(outcome("a-prod", "R.A.IO/acme/x"), (Reason::HostSpelling, true));
+}
+
+#[test]
+fn a_claim_binds_others_only_when_it_is_real() {
+    let outcome = |host: &str, paths: &[&str], answered: bool, image: &str| {
+        let mut claim = registry("w").docker().host(host).of("a").paths(paths);
+        claim.1.answered = answered;
+        let r = records([claim.into(), workspace("a", &["a-prod"]).into()]);
+        let snapshot = Snapshot::build(&r, &Settings::default());
+        let request = Request { image, always: Some(false), now: NOW };
+        let decision = decide(&snapshot.scope("b-prod"), &request);
+        (decision.reason, decision.needs_always)
+    };
+    assert_eq!(outcome("r.a.io", &[], false, "r.a.io/x"), (Reason::Unmanaged, false));
+    assert_eq!(outcome("r.a.io", &["acme"], false, "r.a.io/acme/x"), (Reason::Unmanaged, false));
+    assert_eq!(
+        outcome("r.a.io", &[], true, "r.a.io/x"),
+        (Reason::Unmanaged, true),
+        "a whole host denies nobody"
+    );
+    assert_eq!(outcome("r.a.io", &["acme"], true, "r.a.io/acme/x"), (Reason::AlwaysPullRequired, true));
+    assert_eq!(outcome("r.a.io", &["acme"], true, "r.a.io/acme-evil/x"), (Reason::Unmanaged, false));
+    assert_eq!(
+        outcome("quay.io", &[], true, "quay.io/x/y"),
+        (Reason::Unmanaged, false),
+        "shared by everybody"
+    );
+    assert_eq!(outcome("quay.io", &["x"], true, "quay.io/x/y"), (Reason::AlwaysPullRequired, true));
 }
 
 #[test]

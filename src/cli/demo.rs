@@ -57,7 +57,11 @@ async fn serve_samples(directory: &Path) -> anyhow::Result<()> {
         suggest_digests: false,
         callers: CallerSource::Tokens(None),
         store: StoreSource::embedded(&directory.join("data"), None),
-        settings: Settings { exempt_namespaces: vec!["kube-system".into()], public_max_age: None },
+        settings: Settings {
+            exempt_namespaces: vec!["kube-system".into()],
+            public_max_age: None,
+            ..Settings::default()
+        },
         settle: Duration::ZERO,
         grace: Duration::from_secs(5),
         log: String::new(),

@@ -32,8 +32,9 @@ impl RecordSources {
     /// The faults of the records: who decides by some of them decides something else.
     pub fn snapshot(&self) -> Result<(Snapshot, Vec<Fault>), Faults> {
         let Reading { manifests, mut faults, left_out, .. } = manifests::read(&self.records);
+        let settings = self.decisions.settings();
         let records = records::collect(&manifests, &mut faults);
-        faults.none_or((Snapshot::build(&records, &self.decisions.settings()), left_out))
+        faults.none_or((Snapshot::build(&records, &settings), left_out))
     }
 }
 

@@ -73,11 +73,12 @@ pub async fn follow(
     metrics: Arc<Metrics>,
     pending: Pending,
 ) {
+    let shared_hosts = settings.shared_hosts.clone();
     let index = Index {
         settings,
         published,
         metrics,
-        records: Arc::default(),
+        records: Arc::new(Records { shared_hosts, ..Records::default() }),
         relisted: None,
         in_step: false,
         knows_records: false,
@@ -172,6 +173,7 @@ impl Index {
                 let Some(mut records) = self.relisted.take() else { return false };
                 // The store knows nothing of them.
                 records.namespace_uids.clone_from(&self.records.namespace_uids);
+                records.shared_hosts.clone_from(&self.records.shared_hosts);
                 self.records = Arc::new(records);
                 return true;
             }

@@ -81,6 +81,17 @@ fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec
         };
         problems.push(Problem::new(format!("spec.imageHosts[{i}]"), message));
     }
+    if registry.owner != Owner::Platform && registry.paths.is_empty() {
+        let shared =
+            registry.hosts.iter().enumerate().filter(|(_, host)| records.shared_hosts.contains(host));
+        problems.extend(shared.map(|(i, host)| {
+            let message = format!(
+                "{} is shared by everybody; say in spec.paths which part of it is the workspace's, as acme/",
+                host.as_str()
+            );
+            Problem::new(format!("spec.imageHosts[{i}]"), message)
+        }));
+    }
     if let Owner::Workspace(workspace) = &registry.owner
         && !records.workspaces.contains_key(workspace)
     {

@@ -32,6 +32,8 @@ pub struct Decision<'a> {
     /// The image must be pulled with the policy `Always`, so that one that another tenant left on the node is
     /// not run without asking the registry.
     pub needs_always: bool,
+    /// Another policy is a denial. Not for what others claim as a whole host: they deny nobody anything.
+    demands_always: bool,
     /// The namespace's pull secret holds a credential for the image, without which its registry does not give it.
     pub needs_credential: bool,
     detail: Detail<'a>,
@@ -75,6 +77,7 @@ impl Decision<'_> {
             reason,
             mode: Mode::Enforce,
             needs_always: false,
+            demands_always: false,
             needs_credential: false,
             detail: Detail::None,
         }
@@ -128,7 +131,7 @@ pub fn decide<'s>(scope: &Scope<'s>, request: &Request<'_>) -> Decision<'s> {
     }
     let mut decision = isolate(scope, request);
     decision.mode = scope.policy.mode;
-    if decision.allowed() && decision.needs_always && request.always == Some(false) {
+    if decision.allowed() && decision.demands_always && request.always == Some(false) {
         decision.reason = Reason::AlwaysPullRequired;
     }
     decision
@@ -162,7 +165,7 @@ fn isolate<'s>(scope: &Scope<'s>, request: &Request<'_>) -> Decision<'s> {
 
 fn by_registry<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, now: UnixSeconds) -> Decision<'s> {
     let Some(host) = scope.snapshot.hosts.get(&canonical_host(image.domain)) else {
-        return unmanaged(scope, image, false);
+        return unmanaged(scope, image, Claimed::Not);
     };
     match host.platform {
         Some(registry) => by_platform(scope, image, registry, now),
@@ -225,11 +228,13 @@ fn by_space<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, id: RegistryId, now: Un
 }
 
 fn by_claims<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, host: &HostEntry) -> Decision<'s> {
-    let mut claimed = false;
+    let mut claimed = Claimed::Not;
     let mut misspelt = None;
     let mut own = None;
     for claim in scope.snapshot.hosts.claims(host, &image.path) {
-        claimed = true;
+        if claim.real {
+            claimed = Claimed::Whole;
+        }
         if claim.workspace.is_none() || claim.workspace != scope.workspace {
             continue;
         }
@@ -247,7 +252,10 @@ fn by_claims<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, host: &HostEntry) -> D
     }
     match misspelt {
         Some(spelling) => denied(Reason::HostSpelling, true, Detail::Spelling(spelling)),
-        None => unmanaged(scope, image, claimed),
+        None => {
+            let partly = scope.snapshot.hosts.partial(host, &image.path).any(|claim| claim.real);
+            unmanaged(scope, image, if partly { Claimed::Partly } else { claimed })
+        }
     }
 }
 
@@ -261,16 +269,28 @@ fn registered_spelling<'s>(scope: &Scope<'s>, id: RegistryId, domain: &str) -> O
     hosts.iter().find(|h| canonical_host(h.as_str()) == canonical).map(super::record::Host::as_str)
 }
 
-fn unmanaged<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, claimed: bool) -> Decision<'s> {
+/// What other workspaces claim of an image, as far as their claims are real.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claimed {
+    Not,
+    /// Its whole host, and with it perhaps what has nothing to do with them.
+    Whole,
+    /// A path that it lies in.
+    Partly,
+}
+
+fn unmanaged<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, claimed: Claimed) -> Decision<'s> {
+    let needs_always = claimed != Claimed::Not;
     if scope.policy.allows_unmanaged(image) {
-        allowed(Reason::Unmanaged, claimed)
+        let demands_always = claimed == Claimed::Partly;
+        Decision { demands_always, ..allowed(Reason::Unmanaged, needs_always) }
     } else {
-        denied(Reason::UnmanagedDenied, claimed, Detail::None)
+        denied(Reason::UnmanagedDenied, needs_always, Detail::None)
     }
 }
 
 fn allowed<'s>(reason: Reason, needs_always: bool) -> Decision<'s> {
-    Decision { needs_always, ..Decision::plain(reason) }
+    Decision { needs_always, demands_always: needs_always, ..Decision::plain(reason) }
 }
 
 fn denied(reason: Reason, needs_always: bool, detail: Detail<'_>) -> Decision<'_> {

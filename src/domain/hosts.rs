@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::record::{Host, Name, PathPrefix};
+use super::shared_hosts::SharedHosts;
 use super::snapshot::{RegistryId, WorkspaceId};
 
 /// Hosts by their canonical form, and what registries of workspaces claim of them.
@@ -35,6 +36,8 @@ pub(super) struct Claim {
     /// `None`: the record is invalid or its workspace unknown; it counts for others, and admits nobody.
     pub workspace: Option<WorkspaceId>,
     pub registry: RegistryId,
+    /// Its registry answered and took the credential, so that it counts for others too.
+    pub real: bool,
 }
 
 impl Hosts {
@@ -56,7 +59,13 @@ impl Hosts {
     /// Notes what a registry claims and returns the hosts where it does: those that the platform holds are not among
     /// them. No `paths`: the whole hosts. Call once a registry, in the order of their ids and after every
     /// [`Self::integrate`].
-    pub fn claim(&mut self, claim: Claim, hosts: &[Host], paths: &[PathPrefix]) -> SmallVec<[Host; 1]> {
+    pub fn claim(
+        &mut self,
+        claim: Claim,
+        hosts: &[Host],
+        paths: &[PathPrefix],
+        shared: &SharedHosts,
+    ) -> SmallVec<[Host; 1]> {
         let mut held = SmallVec::new();
         for host in hosts {
             let entry = self.known.entry(host.canonical()).or_default();
@@ -64,7 +73,12 @@ impl Hosts {
                 continue;
             }
             held.push(host.clone());
-            let claims = if paths.is_empty() { &mut entry.whole } else { &mut entry.partial };
+            let (claims, claim) = if paths.is_empty() {
+                // Of a host that everybody uses, nobody's claim of the whole is anything to others.
+                (&mut entry.whole, Claim { real: claim.real && !shared.contains(host), ..claim })
+            } else {
+                (&mut entry.partial, claim)
+            };
             // Two spellings of one host are one claim.
             if claims.last().is_none_or(|last| last.registry != claim.registry) {
                 claims.push(claim);
@@ -83,17 +97,22 @@ impl Hosts {
         held
     }
 
-    /// The claims on a host that cover a repository path: those on the whole of it, and on every leading run of
-    /// segments that something follows. A registry that claims several of them is among them more than once.
+    /// The claims on a host that cover a repository path: those on the whole of it, and on every leading run of its
+    /// segments, all of them included: `org/repo` is a repository too. One alone is an owner of repositories. A registry that claims several of them is among them more than once.
     pub fn claims<'a>(&'a self, host: &'a HostEntry, path: &'a str) -> impl Iterator<Item = &'a Claim> {
+        host.whole.iter().chain(self.partial(host, path))
+    }
+
+    /// Those of [`Self::claims`] that are on a path.
+    pub fn partial<'a>(&'a self, host: &'a HostEntry, path: &'a str) -> impl Iterator<Item = &'a Claim> {
         let depth = if host.partial.is_empty() { 0 } else { self.depth };
-        let ends = path.match_indices('/').map(|(at, _)| at).take(depth);
+        let exact = path.contains('/').then_some(path.len());
+        let ends = path.match_indices('/').map(|(at, _)| at).chain(exact).take(depth);
         let claiming = ends.filter_map(|end| self.paths.get(&path[..end])).flatten();
-        let partial = claiming.filter_map(|id| {
+        claiming.filter_map(|id| {
             let at = host.partial.binary_search_by_key(id, |claim| claim.registry).ok()?;
             host.partial.get(at)
-        });
-        host.whole.iter().chain(partial)
+        })
     }
 }
 
@@ -112,8 +131,8 @@ mod tests {
     #[test]
     fn a_registry_counts_once_a_host_and_once_a_path() {
         let mut all = Hosts::default();
-        let claim = Claim { workspace: Some(0), registry: 7 };
-        assert_eq!(all.claim(claim, &hosts(0..1000), &paths(0..1000)).len(), 1000);
+        let claim = Claim { workspace: Some(0), registry: 7, real: true };
+        assert_eq!(all.claim(claim, &hosts(0..1000), &paths(0..1000), &SharedHosts::default()).len(), 1000);
         let noted: usize = all.known.values().map(|host| host.whole.len() + host.partial.len()).sum();
         assert_eq!((noted, all.paths.values().map(SmallVec::len).sum::<usize>()), (1000, 1000));
         let host = all.get("h999.example.com").unwrap();
@@ -124,9 +143,24 @@ mod tests {
     #[test]
     fn a_path_that_another_host_is_claimed_with_claims_nothing_here() {
         let mut all = Hosts::default();
-        all.claim(Claim { workspace: Some(0), registry: 0 }, &hosts(0..2), &paths(0..2));
-        all.claim(Claim { workspace: Some(1), registry: 1 }, &hosts(1..3), &paths(1..3));
-        all.claim(Claim { workspace: Some(2), registry: 2 }, &hosts(2..3), &[]);
+        all.claim(
+            Claim { workspace: Some(0), registry: 0, real: true },
+            &hosts(0..2),
+            &paths(0..2),
+            &SharedHosts::default(),
+        );
+        all.claim(
+            Claim { workspace: Some(1), registry: 1, real: true },
+            &hosts(1..3),
+            &paths(1..3),
+            &SharedHosts::default(),
+        );
+        all.claim(
+            Claim { workspace: Some(2), registry: 2, real: true },
+            &hosts(2..3),
+            &[],
+            &SharedHosts::default(),
+        );
         let claimants = |host: &str, path: &str| {
             let host = all.get(host).unwrap();
             all.claims(host, path).map(|claim| claim.registry).collect::<Vec<_>>()

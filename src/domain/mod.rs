@@ -16,5 +16,6 @@ mod policy;
 pub mod pull_secret;
 pub mod reason;
 pub mod record;
+pub mod shared_hosts;
 pub mod snapshot;
 pub mod unseen;

@@ -112,6 +112,11 @@ impl<'s> Scope<'s> {
             };
             for (host, path) in own.prefixes() {
                 entries.entry(key(host, path)).or_insert_with(|| credential.clone());
+                // The repository of exactly that path. To the kubelet it is a prefix by bytes, so that the credential goes
+                // to the same registry for a neighbour of a longer name too; that widens no decision.
+                if path.contains('/') {
+                    entries.entry(format!("{host}/v2/{path}")).or_insert_with(|| credential.clone());
+                }
             }
         }
         entries

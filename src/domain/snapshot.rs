@@ -17,6 +17,7 @@ use super::record::{
     Entry, Host, Injection, Name, Owner, PathPrefix, PullCredentials, Records, Registry, RegistryType,
     UnixSeconds, Visibility,
 };
+use super::shared_hosts::SharedHosts;
 
 /// What an operator sets for the whole installation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Settings {
     pub exempt_namespaces: Vec<Name>,
     /// Seconds after which a registry's "public" is no longer believed; `None`: no limit.
     pub public_max_age: Option<UnixSeconds>,
+    /// Hosts of which workspaces claim paths only.
+    pub shared_hosts: SharedHosts,
 }
 
 /// Positions in the snapshot's tables; 32 bits keep the entries of 100,000 spaces small.
@@ -137,7 +140,7 @@ impl Snapshot {
     pub fn build(records: &Records, settings: &Settings) -> Self {
         let mut snapshot = Self { public_max_age: settings.public_max_age, ..Self::default() };
         let workspace_ids = snapshot.add_workspaces(records);
-        let registry_ids = snapshot.add_registries(records, &workspace_ids);
+        let registry_ids = snapshot.add_registries(records, &settings.shared_hosts, &workspace_ids);
         snapshot.add_spaces(records, &registry_ids, &workspace_ids);
         snapshot.note_entitlements();
         snapshot.add_namespaces(records, settings, &workspace_ids);
@@ -189,6 +192,7 @@ impl Snapshot {
     fn add_registries<'r>(
         &mut self,
         records: &'r Records,
+        shared: &SharedHosts,
         workspace_ids: &Ids<'r, WorkspaceId>,
     ) -> Ids<'r, RegistryId> {
         let mut ids = Ids::default();
@@ -207,7 +211,7 @@ impl Snapshot {
                     let hosts = match &r.owner {
                         Owner::Platform => self.hosts.integrate(id, &r.hosts),
                         Owner::Workspace(w) => {
-                            self.claim(id, r, workspace_ids.get(w).copied());
+                            self.claim(id, r, workspace_ids.get(w).copied(), shared);
                             r.hosts.clone()
                         }
                     };
@@ -215,7 +219,8 @@ impl Snapshot {
                 }
                 Entry::Invalid(invalid) => {
                     let hosts = if invalid.workspace.is_some() {
-                        self.hosts.claim(Claim { workspace: None, registry: id }, &invalid.hosts, &[]);
+                        let claim = Claim { workspace: None, registry: id, real: true };
+                        self.hosts.claim(claim, &invalid.hosts, &[], shared);
                         SmallVec::new()
                     } else {
                         self.hosts.integrate(id, &invalid.hosts)
@@ -233,9 +238,15 @@ impl Snapshot {
         ids
     }
 
-    fn claim(&mut self, id: RegistryId, registry: &Registry, workspace: Option<WorkspaceId>) {
-        let claim = Claim { workspace, registry: id };
-        let hosts = self.hosts.claim(claim, &registry.hosts, &registry.paths);
+    fn claim(
+        &mut self,
+        id: RegistryId,
+        registry: &Registry,
+        workspace: Option<WorkspaceId>,
+        shared: &SharedHosts,
+    ) {
+        let claim = Claim { workspace, registry: id, real: registry.answered };
+        let hosts = self.hosts.claim(claim, &registry.hosts, &registry.paths, shared);
         if let Some(w) = workspace
             && !hosts.is_empty()
         {

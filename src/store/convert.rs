@@ -94,6 +94,12 @@ fn registry(
     } else {
         faults.each("spec.imageHosts", &spec.image_hosts, host)
     };
+    if spec.workspace.is_some() && hosts.iter().any(Host::is_node) {
+        faults.add(
+            if spec.image_hosts.is_empty() { "spec.url" } else { "spec.imageHosts" },
+            "localhost is each node itself, and no workspace's; write the host by which nodes reach the registry",
+        );
+    }
     let paths = faults.each("spec.paths", &spec.paths, |p| {
         PathPrefix::parse(p)
             .ok_or_else(|| format!("{p:?} is not a run of whole lower-case path segments, as acme/"))
@@ -274,12 +280,15 @@ fn salvage(document: &Document, problems: Vec<Problem>) -> Record {
     let text = |field: &str| document.spec.get(field).and_then(Value::as_str);
     let url = text("url").and_then(|u| Url::parse(u).ok());
     let workspace = document.spec.get("workspace").filter(|workspace| !workspace.is_null());
-    // All that the platform held, or it would be for everybody. What a tenant's record covers of its hosts it covers for
-    // nobody now: a few of them keep the images of others from being run unasked.
-    let most = if workspace.is_some() { HOSTS } else { usize::MAX };
+    // All that the platform held, or it would be for everybody. What a workspace claims counts for others once its
+    // registry answered, and never what is the node's own; a few hosts of it are enough.
+    let (platform, answered) =
+        (workspace.is_none(), document.status.get("lastSuccess").is_some_and(Value::is_string));
+    let counts = |host: &Host| platform || (answered && !host.is_node());
+    let most = if platform { usize::MAX } else { HOSTS };
     let own = url.and_then(|url| Host::parse(&url_host(&url)));
-    let hosts: BTreeSet<Host> =
-        own.into_iter().chain(strings("imageHosts").into_iter().filter_map(Host::parse)).take(most).collect();
+    let named = strings("imageHosts").into_iter().filter_map(Host::parse);
+    let hosts: BTreeSet<Host> = own.into_iter().chain(named).filter(counts).take(most).collect();
     let invalid = Box::new(Invalid {
         problems,
         hosts: hosts.into_iter().collect(),

@@ -83,7 +83,11 @@ impl MemoryStore {
         for document in inner.documents.values() {
             records.put(document.name.clone(), convert::record(document));
         }
-        let settings = Settings { exempt_namespaces: vec!["kube-system".into()], public_max_age: None };
+        let settings = Settings {
+            exempt_namespaces: vec!["kube-system".into()],
+            public_max_age: None,
+            ..Settings::default()
+        };
         self.snapshot.store(Arc::new(Snapshot::build(&records, &settings)));
         self.records.store(Arc::new(records));
     }

@@ -16,6 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::shared_hosts::SharedHosts;
+
 pub use policy::{AllowedPrefix, Mode, PullPolicy, Selector, Unmanaged};
 pub use registry::{
     Host, Owner, PathPrefix, PullCredentials, Registry, RegistryType, Tls, Visibility, is_project_name,
@@ -258,6 +260,8 @@ pub struct Records {
     pub policies: Named<PullPolicy>,
     /// UIDs of the namespaces that are known to exist; only pinned workspaces need them.
     pub namespace_uids: BTreeMap<Name, String>,
+    /// What no workspace claims as a whole, as an operator has it.
+    pub shared_hosts: SharedHosts,
 }
 
 impl Records {

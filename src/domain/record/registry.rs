@@ -53,6 +53,12 @@ impl Host {
         &self.0
     }
 
+    /// Whether it is the node itself: what is there is what was loaded into it, and differs from node to node.
+    pub fn is_node(&self) -> bool {
+        let canonical = canonical_host(&self.0);
+        canonical == "localhost" || canonical.starts_with("localhost:")
+    }
+
     /// The form by which any spelling of this host is recognised.
     pub fn canonical(&self) -> Name {
         canonical_host(&self.0).into()
