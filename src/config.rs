@@ -1,5 +1,6 @@
 //! What `serve` is told, by arguments and environment, as one validated value; nothing else reads the environment.
 
+mod decisions;
 mod registries;
 
 use std::collections::BTreeSet;
@@ -10,9 +11,8 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+pub use self::decisions::DecisionArgs;
 use self::registries::RegistryArgs;
-use crate::domain::record::Name;
-use crate::domain::shared_hosts::{self, SharedHosts};
 use crate::domain::snapshot::Settings;
 use crate::tls::CertificateSource;
 use crate::tls::client_auth::ClientAuth;
@@ -245,44 +245,6 @@ impl TlsArgs {
             }
         };
         (certificate, client_ca.map(|ca| ClientAuth { ca, names: client_name }))
-    }
-}
-
-/// What holds for every decision, in a server and offline.
-#[derive(Debug, Args)]
-pub struct DecisionArgs {
-    /// Namespace that is never judged; repeat for more
-    #[arg(
-        long,
-        env = "PULLGATE_EXEMPT_NAMESPACES",
-        value_delimiter = ',',
-        default_values = ["kube-system", "pullgate-system"],
-        value_name = "NAMESPACE"
-    )]
-    exempt_namespace: Vec<String>,
-    /// Hours after which a registry's "public" is no longer believed; no limit by default
-    #[arg(long, env = "PULLGATE_PUBLIC_MAX_AGE", value_name = "HOURS")]
-    public_max_age: Option<u32>,
-    /// Image host of which a workspace may claim paths only, since everybody uses it; repeat for more
-    #[arg(
-        long,
-        env = "PULLGATE_SHARED_HOSTS",
-        value_delimiter = ',',
-        default_values = shared_hosts::DEFAULT,
-        value_name = "HOST"
-    )]
-    shared_host: Vec<String>,
-}
-
-impl DecisionArgs {
-    /// The settings that snapshots are built with.
-    pub fn settings(&self) -> Settings {
-        let Self { exempt_namespace, public_max_age, shared_host } = self;
-        Settings {
-            exempt_namespaces: exempt_namespace.iter().map(Name::from).collect(),
-            public_max_age: public_max_age.map(|hours| i64::from(hours) * 3600),
-            shared_hosts: SharedHosts::new(shared_host),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a record may not say because of what other records say.
 
 use pullgate::domain::conflicts::{conflicts, removal_conflicts};
-use pullgate::domain::record::{Entry, Host, Invalid, Kind, Name, Record, Records, Selector};
+use pullgate::domain::record::{Entry, Host, Invalid, Kind, Name, Record, Records, Selector, WorkspaceQuota};
 
 use crate::support::records::{registry, space, two_workspaces, workspace};
 
@@ -25,6 +25,33 @@ fn nothing_is_in_conflict_with_itself() {
         "tenants may share a host"
     );
     assert!(fields(&all, registry("own").host("own.io").into()).is_empty(), "the platform comes first");
+}
+
+#[test]
+fn a_workspace_has_so_many_registries_and_no_more() {
+    let mut all = two_workspaces();
+    let own = |n: usize| registry(&format!("a-{n}")).of("a").host(&format!("r{n}.example"));
+    // One is there already.
+    for n in 0..19 {
+        assert!(fields(&all, own(n).into()).is_empty(), "{n}");
+        let (name, record) = own(n).into();
+        all.put(name, record);
+    }
+    assert_eq!(fields(&all, own(19).into()), ["spec.workspace"]);
+    assert!(texts(&all, own(19).into()).contains("workspace a has 20 registries, and may have 20"));
+    assert!(fields(&all, own(3).into()).is_empty(), "what is there may change");
+    assert!(fields(&all, registry("b-0").of("b").host("r0.example").into()).is_empty(), "another workspace");
+    assert!(fields(&all, registry("p").host("p.example").into()).is_empty(), "the platform");
+    let moved = registry("b-0").of("b").host("b.example");
+    let (name, record) = moved.into();
+    all.put(name, record);
+    assert_eq!(
+        fields(&all, registry("b-0").of("a").host("b.example").into()),
+        ["spec.workspace"],
+        "nor by moving"
+    );
+    all.workspace_quota = WorkspaceQuota(5);
+    assert!(fields(&all, own(18).into()).is_empty(), "a lower limit takes nothing away");
 }
 
 #[test]

@@ -73,12 +73,12 @@ pub async fn follow(
     metrics: Arc<Metrics>,
     pending: Pending,
 ) {
-    let shared_hosts = settings.shared_hosts.clone();
+    let (shared_hosts, workspace_quota) = (settings.shared_hosts.clone(), settings.workspace_quota);
     let index = Index {
         settings,
         published,
         metrics,
-        records: Arc::new(Records { shared_hosts, ..Records::default() }),
+        records: Arc::new(Records { shared_hosts, workspace_quota, ..Records::default() }),
         relisted: None,
         in_step: false,
         knows_records: false,
@@ -174,6 +174,7 @@ impl Index {
                 // The store knows nothing of them.
                 records.namespace_uids.clone_from(&self.records.namespace_uids);
                 records.shared_hosts.clone_from(&self.records.shared_hosts);
+                records.workspace_quota = self.records.workspace_quota;
                 self.records = Arc::new(records);
                 return true;
             }

@@ -97,6 +97,9 @@ fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec
     {
         problems.push(Problem::new("spec.workspace", format!("there is no workspace {workspace}")));
     }
+    if let Owner::Workspace(workspace) = &registry.owner {
+        problems.extend(beyond_quota(records, name, workspace));
+    }
     // The record may have changed under its spaces.
     let has_spaces = || spaces_of(records, name).next().is_some();
     if registry.kind == RegistryType::Docker && has_spaces() {
@@ -111,6 +114,27 @@ fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec
         problems.push(Problem::new("spec.workspace", message));
     }
     problems
+}
+
+/// Why a workspace gets no further registry, where it has as many as it may have. What it has already may change.
+fn beyond_quota(records: &Records, name: &str, workspace: &Name) -> Option<Problem> {
+    let owner = |entry: &Entry<Registry>| match entry {
+        Entry::Valid(Registry { owner: Owner::Workspace(owner), .. }) => owner == workspace,
+        Entry::Valid(_) => false,
+        Entry::Invalid(invalid) => invalid.workspace.as_ref() == Some(workspace),
+    };
+    if records.registries.get(name).is_some_and(|entry| owner(entry)) {
+        return None;
+    }
+    let (has, most) =
+        (records.registries.values().filter(|entry| owner(entry)).count(), records.workspace_quota.0);
+    (has >= most).then(|| {
+        let message = format!(
+            "workspace {workspace} has {has} registries, and may have {most}; remove one, or ask a platform admin for more \
+             (--workspace-registries)"
+        );
+        Problem::new("spec.workspace", message)
+    })
 }
 
 /// Hosts that a registry's record names and another registry of the platform holds, so that the record gives nothing

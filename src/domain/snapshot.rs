@@ -15,7 +15,7 @@ use super::membership::members;
 use super::policy::{self, EffectivePolicy, Policies, PolicyIndex};
 use super::record::{
     Entry, Host, Injection, Name, Owner, PathPrefix, PullCredentials, Records, Registry, RegistryType,
-    UnixSeconds, Visibility,
+    UnixSeconds, Visibility, WorkspaceQuota,
 };
 use super::shared_hosts::SharedHosts;
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub public_max_age: Option<UnixSeconds>,
     /// Hosts of which workspaces claim paths only.
     pub shared_hosts: SharedHosts,
+    /// Registries that one workspace may have.
+    pub workspace_quota: WorkspaceQuota,
 }
 
 /// Positions in the snapshot's tables; 32 bits keep the entries of 100,000 spaces small.

@@ -1,7 +1,12 @@
-//! What the leader tells of the registries. The label is the record's name, so there are as many as administrators wrote
-//! records.
+//! What the leader tells of the registries. The label is the name of a record of the platform's, so there are as many as
+//! administrators wrote records. What workspaces integrated is told in sums: tenants make no series.
 
-use prometheus::{IntGaugeVec, Opts, Registry};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::domain::record::Owner;
 
 use super::add;
 
@@ -18,13 +23,38 @@ pub struct RegistryMetrics {
     expiry: IntGaugeVec,
     /// Places with robot accounts that nobody needs and that could not be removed.
     left: IntGaugeVec,
+    workspaces: Mutex<BTreeMap<String, Counted>>,
+    workspace_registries: IntGauge,
+    workspace_registries_up: IntGauge,
+    workspace_tokens: IntGauge,
+}
+
+/// What goes into the sums of a workspace's registry.
+#[derive(Debug, Default)]
+struct Counted {
+    up: bool,
+    tokens: i64,
 }
 
 impl RegistryMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let gauge =
             |name: &str, help: &str| add(registry, IntGaugeVec::new(Opts::new(name, help), &["registry"])?);
+        let sum = |name: &str, help: &str| add(registry, IntGauge::new(name, help)?);
         Ok(Self {
+            workspaces: Mutex::default(),
+            workspace_registries: sum(
+                "pullgate_workspace_registries",
+                "Registries of workspaces that were asked; told by the leader.",
+            )?,
+            workspace_registries_up: sum(
+                "pullgate_workspace_registries_up",
+                "Registries of workspaces that did all that was last asked of them; told by the leader.",
+            )?,
+            workspace_tokens: sum(
+                "pullgate_workspace_tokens",
+                "Tokens that pullgate made at registries of workspaces; told by the leader.",
+            )?,
             up: gauge(
                 "pullgate_registry_up",
                 "Whether the registry did all that was last asked of it; told by the leader.",
@@ -49,7 +79,10 @@ impl RegistryMetrics {
     }
 
     /// Notes how a pass ended, at `now` in Unix seconds.
-    pub fn asked(&self, registry: &str, succeeded: bool, now: i64) {
+    pub fn asked(&self, registry: &str, owner: &Owner, succeeded: bool, now: i64) {
+        if *owner != Owner::Platform {
+            return self.count(|all| all.entry(registry.to_owned()).or_default().up = succeeded);
+        }
         self.up.with_label_values(&[registry]).set(succeeded.into());
         if succeeded {
             self.success.with_label_values(&[registry]).set(now);
@@ -57,8 +90,12 @@ impl RegistryMetrics {
     }
 
     /// Notes how many robot accounts there are, and when the first expires in Unix seconds.
-    pub fn robots(&self, registry: &str, count: usize, expiry: Option<i64>) {
-        self.robots.with_label_values(&[registry]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    pub fn robots(&self, registry: &str, owner: &Owner, count: usize, expiry: Option<i64>) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        if *owner != Owner::Platform {
+            return self.count(|all| all.entry(registry.to_owned()).or_default().tokens = count);
+        }
+        self.robots.with_label_values(&[registry]).set(count);
         match expiry {
             Some(expiry) => self.expiry.with_label_values(&[registry]).set(expiry),
             // That there was none is no fault.
@@ -75,11 +112,22 @@ impl RegistryMetrics {
         }
     }
 
+    /// Changes what is counted of workspaces' registries, and tells the sums.
+    fn count(&self, change: impl FnOnce(&mut BTreeMap<String, Counted>)) {
+        let mut all = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut all);
+        self.workspace_registries.set(i64::try_from(all.len()).unwrap_or(i64::MAX));
+        let up = all.values().filter(|counted| counted.up).count();
+        self.workspace_registries_up.set(i64::try_from(up).unwrap_or(i64::MAX));
+        self.workspace_tokens.set(all.values().map(|counted| counted.tokens).sum());
+    }
+
     /// Tells nothing any more of a registry that is recorded no more.
     pub fn forget(&self, registry: &str) {
         for gauge in [&self.up, &self.success, &self.robots, &self.expiry] {
             let _ = gauge.remove_label_values(&[registry]);
         }
+        self.count(|all| drop(all.remove(registry)));
     }
 
     /// Tells nothing any more that another replica tells as leader.
@@ -87,5 +135,6 @@ impl RegistryMetrics {
         for gauge in [&self.up, &self.success, &self.robots, &self.expiry, &self.left] {
             gauge.reset();
         }
+        self.count(BTreeMap::clear);
     }
 }

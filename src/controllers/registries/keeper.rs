@@ -85,7 +85,10 @@ impl Keeper {
         let mut seen: Option<Arc<Entry<Registry>>> = None;
         // While a registry does not answer, what was last told is all that is known, and accounts expire.
         if let Some(told) = self.told().await.filter(|told| !told.is_empty()) {
-            self.measure(&told);
+            let records = self.shared.published.records.load_full();
+            if let Some(registry) = records.registries.get(&self.name).and_then(|entry| entry.valid()) {
+                self.measure(&registry.owner, &told);
+            }
         }
         loop {
             count.mark_unchanged();
@@ -157,15 +160,15 @@ impl Keeper {
         Some(status::read(&*self.shared.store, &self.name).await?.robots)
     }
 
-    fn measure(&self, accounts: &[RobotStatus]) {
+    fn measure(&self, owner: &Owner, accounts: &[RobotStatus]) {
         let expiry = accounts.iter().filter_map(|robot| robot.expires_at).min();
         let metrics = &self.shared.metrics.registries;
-        metrics.robots(&self.name, accounts.len(), expiry.map(Timestamp::as_second));
+        metrics.robots(&self.name, owner, accounts.len(), expiry.map(Timestamp::as_second));
     }
 
     async fn tell(&self, registry: &Registry, accounts: Option<Accounts>) {
         let Some(accounts) = accounts else { return };
-        self.measure(&accounts.robots);
+        self.measure(&registry.owner, &accounts.robots);
         let report = Report { accounts: Some(accounts), ..Report::default() };
         let now = Timestamp::now();
         status::change(&*self.shared.store, &self.name, &registry.identity, |status, at| {

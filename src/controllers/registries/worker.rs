@@ -346,7 +346,8 @@ impl Worker {
     async fn tell(&mut self, registry: &Registry, report: Report) {
         let metrics = &self.shared.metrics.registries;
         if let Some(checked) = &report.checked {
-            metrics.asked(&self.name, checked.is_ok() && report.succeeded(), Timestamp::now().as_second());
+            let succeeded = checked.is_ok() && report.succeeded();
+            metrics.asked(&self.name, &registry.owner, succeeded, Timestamp::now().as_second());
         }
         let trouble = match &report {
             Report { checked: Some(Err(fault)), .. } | Report { discovered: Some(Err(fault)), .. } => {

@@ -262,6 +262,19 @@ pub struct Records {
     pub namespace_uids: BTreeMap<Name, String>,
     /// What no workspace claims as a whole, as an operator has it.
     pub shared_hosts: SharedHosts,
+    /// How many registries one workspace may have, as an operator has it.
+    pub workspace_quota: WorkspaceQuota,
+}
+
+/// Registries that one workspace may have. Each costs the leader a client and a poll, so that tenants must not make any
+/// number. Those that are there stay, whatever it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkspaceQuota(pub usize);
+
+impl Default for WorkspaceQuota {
+    fn default() -> Self {
+        Self(20)
+    }
 }
 
 impl Records {
