@@ -154,7 +154,14 @@ async fn a_private_address_is_refused_unless_its_range_is_allowed() {
     // A name that resolves there is no way around.
     let settings = Settings { interval: INTERVAL, ..Settings::default() };
     let url = artifactory.url().replace("127.0.0.1", "localhost");
-    let platform = with(settings, &artifactory, "admin", PASSWORD, json!({"url": url, "imageHosts": ["art.example.com"]})).await;
+    let platform = with(
+        settings,
+        &artifactory,
+        "admin",
+        PASSWORD,
+        json!({"url": url, "imageHosts": ["art.example.com"]}),
+    )
+    .await;
     eventually("it is refused", async || {
         platform.condition(Kind::Registry, "corp", "Reachable").await[1] == "AddressForbidden"
     })
