@@ -250,13 +250,11 @@ fn by_claims<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, host: &HostEntry) -> D
     if let Some(needs_credential) = own {
         return Decision { needs_credential, ..allowed(Reason::WorkspaceRegistry, true) };
     }
-    match misspelt {
-        Some(spelling) => denied(Reason::HostSpelling, true, Detail::Spelling(spelling)),
-        None => {
-            let partly = scope.snapshot.hosts.partial(host, &image.path).any(|claim| claim.real);
-            unmanaged(scope, image, if partly { Claimed::Partly } else { claimed })
-        }
+    if let Some(spelling) = misspelt {
+        return denied(Reason::HostSpelling, true, Detail::Spelling(spelling));
     }
+    let partly = scope.snapshot.hosts.partial(host, &image.path).any(|claim| claim.real);
+    unmanaged(scope, image, if partly { Claimed::Partly } else { claimed })
 }
 
 /// What to write instead, where `domain` is not a spelling under which the registry is registered.

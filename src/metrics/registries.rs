@@ -127,7 +127,9 @@ impl RegistryMetrics {
         for gauge in [&self.up, &self.success, &self.robots, &self.expiry] {
             let _ = gauge.remove_label_values(&[registry]);
         }
-        self.count(|all| drop(all.remove(registry)));
+        self.count(|all| {
+            all.remove(registry);
+        });
     }
 
     /// Tells nothing any more that another replica tells as leader.

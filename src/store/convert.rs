@@ -287,8 +287,8 @@ fn salvage(document: &Document, problems: Vec<Problem>) -> Record {
     let counts = |host: &Host| platform || (answered && !host.is_node());
     let most = if platform { usize::MAX } else { HOSTS };
     let own = url.and_then(|url| Host::parse(&url_host(&url)));
-    let named = strings("imageHosts").into_iter().filter_map(Host::parse);
-    let hosts: BTreeSet<Host> = own.into_iter().chain(named).filter(counts).take(most).collect();
+    let listed = strings("imageHosts").into_iter().filter_map(Host::parse);
+    let hosts: BTreeSet<Host> = own.into_iter().chain(listed).filter(counts).take(most).collect();
     let invalid = Box::new(Invalid {
         problems,
         hosts: hosts.into_iter().collect(),

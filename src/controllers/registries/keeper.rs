@@ -172,7 +172,7 @@ impl Keeper {
         let report = Report { accounts: Some(accounts), ..Report::default() };
         let now = Timestamp::now();
         status::change(&*self.shared.store, &self.name, &registry.identity, |status, at| {
-            report.tell(status, at, now)
+            report.tell(status, at, now);
         })
         .await;
     }

@@ -187,7 +187,7 @@ impl Spaces<'_> {
                 Ok(Some(_)) | Err(Fault::NotPermitted(_)) => {
                     return self
                         .change(name, |space, status| {
-                            write(space, status, &Observation::unseen(space), self.identity)
+                            write(space, status, &Observation::unseen(space), self.identity);
                         })
                         .await;
                 }

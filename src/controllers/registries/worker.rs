@@ -369,7 +369,7 @@ impl Worker {
         }
         let now = Timestamp::now();
         status::change(&*self.shared.store, &self.name, &registry.identity, |status, at| {
-            report.tell(status, at, now)
+            report.tell(status, at, now);
         })
         .await;
     }

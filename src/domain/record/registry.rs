@@ -112,6 +112,10 @@ pub enum Owner {
 
 /// The integration of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says a thing of its own, in the record or in its status"
+)]
 pub struct Registry {
     pub created: UnixSeconds,
     pub kind: RegistryType,
