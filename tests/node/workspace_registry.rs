@@ -14,6 +14,8 @@ async fn its_members_run_the_image_and_others_must_ask_the_registry() {
         json!({"type": "Docker", "url": format!("http://{}", tenant_registry()), "workspace": "shop"});
     let credential = json!({"username": "member", "password": "other"});
     world.put("registries", "Registry", "shop-registry", registry, Some(credential)).await;
+    // Until then it concerns nobody else.
+    world.answers("shop-registry").await;
     // The members are the workspace `shop`, the outsiders `payments`.
     let (members, outsiders) = (&world.unbound, &world.bound);
     world.secret_is(members, true).await;

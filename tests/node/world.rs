@@ -50,7 +50,8 @@ impl World {
         forget_leader(&client).await;
         let (bound, unbound) = (format!("{name}-bound"), format!("{name}-unbound"));
         let directory = tempfile::tempdir().unwrap();
-        let server = serve(directory.path(), &[]).await;
+        // A workspace's registry here has an address that is not public.
+        let server = serve(directory.path(), &["--allow-registry-range", "127.0.0.0/8"]).await;
         let endpoint = Endpoint { url: server.webhooks.clone(), ca: webhooks::authority(directory.path()) };
         let world = Self { client, bound, unbound, server, endpoint, started, directory, _turn: turn };
         world.populate(name).await;
@@ -104,6 +105,16 @@ impl World {
             record["credential"] = credential;
         }
         self.server.call(Method::POST, &format!("/{plural}"), Some(record)).await;
+    }
+
+    /// Waits until a registry answered and took its credential.
+    pub async fn answers(&self, registry: &str) {
+        eventually(&format!("registry {registry} answers"), async || {
+            let record = self.server.call(Method::GET, &format!("/registries/{registry}"), None).await;
+            let answered = record["status"]["lastSuccess"].is_string();
+            if answered { Ok(()) } else { Err(record["status"].to_string()) }
+        })
+        .await;
     }
 
     /// Takes the binding of `team-a` away, and waits until the Secret is gone and pods are denied.
