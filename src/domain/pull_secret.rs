@@ -85,14 +85,7 @@ impl<'s> Scope<'s> {
             if !registry.has_credential {
                 continue;
             }
-            let credential = match registry.pull_credentials {
-                PullCredentials::Integration => integration(registry),
-                PullCredentials::Robot => CredentialId::Robot(RobotId {
-                    registry: registry.name.clone(),
-                    workspace: workspace.name.clone(),
-                    space: registry.robot_per_space.then(|| path.clone()),
-                }),
-            };
+            let credential = pulls(registry, &workspace.name, registry.robot_per_space.then_some(path));
             for host in &registry.hosts {
                 entries.insert(key(host.as_str(), path), credential.clone());
             }
@@ -102,14 +95,7 @@ impl<'s> Scope<'s> {
             if !registry.has_credential {
                 continue;
             }
-            let credential = match registry.pull_credentials {
-                PullCredentials::Integration => integration(registry),
-                PullCredentials::Robot => CredentialId::Robot(RobotId {
-                    registry: registry.name.clone(),
-                    workspace: workspace.name.clone(),
-                    space: None,
-                }),
-            };
+            let credential = pulls(registry, &workspace.name, None);
             for (host, path) in own.prefixes() {
                 entries.entry(key(host, path)).or_insert_with(|| credential.clone());
                 // The repository of exactly that path. To the kubelet it is a prefix by bytes, so that the credential goes
@@ -120,6 +106,18 @@ impl<'s> Scope<'s> {
             }
         }
         entries
+    }
+}
+
+/// What a workspace pulls with from a registry. `space`: the one that a robot account covers, where it covers one.
+fn pulls(registry: &RegistryEntry, workspace: &Name, space: Option<&Name>) -> CredentialId {
+    match registry.pull_credentials {
+        PullCredentials::Integration => integration(registry),
+        PullCredentials::Robot => CredentialId::Robot(RobotId {
+            registry: registry.name.clone(),
+            workspace: workspace.clone(),
+            space: space.cloned(),
+        }),
     }
 }
 
