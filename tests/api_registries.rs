@@ -39,6 +39,18 @@ async fn one_host_has_one_platform_registry_in_every_spelling() {
 }
 
 #[tokio::test]
+async fn a_credential_is_no_longer_than_one_may_be() {
+    let api = Client::populated().await;
+    let put = async |username: usize, password: usize| {
+        let body = json!({"username": "u".repeat(username), "password": "p".repeat(password)});
+        api.put("root", "/registries/corp/credential", "", body).await
+    };
+    put(257, 8).await.is(422).names("username");
+    put(8, 16 * 1024 + 1).await.is(422).names("password");
+    put(256, 16 * 1024).await.is(204);
+}
+
+#[tokio::test]
 async fn harbor_and_artifactory_need_a_credential() {
     let api = Client::populated().await;
     let mut registry = harbor("second", "second.example.com");

@@ -11,7 +11,7 @@ use super::manifest::{IfMatch, respond_empty};
 use super::resources::visible;
 use super::writer::ATTEMPTS;
 use crate::domain::pull_secret::CredentialId;
-use crate::domain::record::{Entry, Kind, Problem, Record, Registry, RegistryType};
+use crate::domain::record::{Entry, Kind, Problem, Record, Registry, RegistryType, bounds};
 use crate::store::{
     Credential, CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names,
 };
@@ -44,6 +44,9 @@ fn read(at: &str, value: &Value) -> Result<CredentialInput, Vec<Problem>> {
         let fault = match text {
             None => Some("write it as a string"),
             Some("") => Some("it must not be empty"),
+            Some(t) if t.len() > if name == "username" { bounds::USERNAME } else { bounds::PASSWORD } => {
+                Some("it is longer than a user name (256 bytes) or password (16 KiB) may be")
+            }
             Some(t) if t.chars().any(char::is_control) => Some("it must not have control characters"),
             Some(t) if name == "username" && t.contains(':') => {
                 Some("it must not have ':', at which nodes split user name and password")

@@ -14,7 +14,7 @@ pub const PROBLEMS: usize = 32;
 /// Characters of what is told of one fault, and of a condition's message.
 pub const MESSAGE: usize = 1024;
 pub const CONDITION: usize = 4096;
-/// Characters of a registry's user name, and of its password or token.
+/// Bytes of a registry's user name, and of its password or token.
 pub const USERNAME: usize = 256;
 pub const PASSWORD: usize = 16 * 1024;
 /// Image hosts of a registry.
