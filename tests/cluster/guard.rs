@@ -171,6 +171,56 @@ async fn the_api_server_refuses_what_the_guard_denies() {
 
 /// The management API keeps the same rules, so the refusals here are of others: of a definition with a rule of the
 /// platform's own, and of a guard that knows no record.
+/// The record webhooks as `deploy/install.yaml` has them, at an address where nobody answers.
+async fn register_shipped_and_away(client: &Client) {
+    let installed: Vec<Value> =
+        serde_saphyr::from_multiple(include_str!("../../deploy/install.yaml")).unwrap();
+    let mut found = installed.into_iter().filter(|object| object["kind"] == "ValidatingWebhookConfiguration");
+    let mut configuration = found.next().unwrap();
+    configuration["metadata"] = json!({"name": WEBHOOKS});
+    let webhooks = configuration["webhooks"].as_array_mut().unwrap();
+    webhooks.retain(|webhook| webhook["clientConfig"]["service"]["path"] == "/guard");
+    for webhook in webhooks {
+        webhook["clientConfig"] = json!({"url": "https://127.0.0.1:1/guard"});
+    }
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    webhooks.create(&PostParams::default(), &serde_json::from_value(configuration).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_can_be_removed_while_nobody_answers() {
+    let (_turn, client) = turn().await;
+    uninstall(&client).await;
+    install(&client, crd::definitions()).await;
+    let registries = records(&client, Kind::Registry);
+    let spec = json!({"type": "Docker", "url": "https://x.example.com", "workspace": "a"});
+    for name in ["plain", "held"] {
+        let mut made = record(Kind::Registry, name, &spec);
+        made.metadata.finalizers = (name == "held").then(|| vec!["example.com/held".to_owned()]);
+        registries.create(&PostParams::default(), &made).await.unwrap();
+    }
+    register_shipped_and_away(&client).await;
+    let start = Instant::now();
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let refused = loop {
+        match registries.create(&dry, &record(Kind::Registry, "another", &spec)).await {
+            Err(error) => break error.to_string(),
+            Ok(_) => assert!(start.elapsed() < Duration::from_secs(20), "the webhook was never asked"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(refused.contains(r#"failed calling webhook "records.pullgate.io""#), "{refused}");
+
+    for name in ["plain", "held"] {
+        registries.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    assert!(registries.get_opt("plain").await.unwrap().is_none());
+    assert!(registries.get("held").await.unwrap().metadata.deletion_timestamp.is_some());
+    let done = json!({"metadata": {"finalizers": null}});
+    registries.patch("held", &PatchParams::default(), &Patch::Merge(done)).await.unwrap();
+    assert!(registries.get_opt("held").await.unwrap().is_none());
+}
+
 #[tokio::test]
 async fn the_management_api_tells_what_the_cluster_refuses() {
     let (_turn, client) = turn().await;
