@@ -4,18 +4,21 @@
 //! space by registry and path. It never fails: what is invalid or contradictory ends in the narrower access, and
 //! always the same way whatever the order of the records.
 
+mod registry;
+
 use std::collections::BTreeSet;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable, hash_table};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
+pub(super) use self::registry::{Access, RegistryEntry};
 use super::hosts::{Claim, Hosts};
 use super::membership::members;
 use super::policy::{self, EffectivePolicy, Policies, PolicyIndex};
 use super::record::{
-    Entry, Host, Injection, Name, Owner, PathPrefix, PullCredentials, Records, Registry, RegistryType,
-    UnixSeconds, Visibility, WorkspaceQuota,
+    Entry, Host, Injection, Name, Owner, PathPrefix, Records, Registry, UnixSeconds, Visibility,
+    WorkspaceQuota,
 };
 use super::shared_hosts::SharedHosts;
 
@@ -49,31 +52,6 @@ pub struct Snapshot {
     pub(super) hosts: Hosts,
     namespaces: HashMap<Name, NamespaceEntry>,
     hasher: DefaultHashBuilder,
-}
-
-#[derive(Debug)]
-pub(super) struct RegistryEntry {
-    pub name: Name,
-    pub access: Access,
-    pub hosts: SmallVec<[Host; 1]>,
-    pub has_credential: bool,
-    pub pull_credentials: PullCredentials,
-    pub robot_per_space: bool,
-    /// See [`Registry::discovered_at`]; 0: never.
-    pub discovered_at: u32,
-}
-
-/// How a platform registry decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// Every namespace.
-    Everybody,
-    /// Nobody: it asks for a password that is not declared to be for everybody.
-    Password,
-    /// By space.
-    Spaces,
-    /// A workspace's own.
-    Workspace,
 }
 
 /// One cache line: looking up one of 100,000 spaces must not cost several trips to memory.
@@ -357,47 +335,6 @@ impl SpaceEntry {
         self.observed_at = self.observed_at.min(twin.observed_at);
         if twin.visibility == Visibility::Private {
             self.visibility = Visibility::Private;
-        }
-    }
-}
-
-impl RegistryEntry {
-    fn new(name: &Name, r: &Registry, hosts: SmallVec<[Host; 1]>) -> Self {
-        // That no password is stored says nothing of whether one is needed: an anonymous login has to have succeeded.
-        let open = if r.has_credential { r.declared_public } else { r.anonymous_pull == Some(true) };
-        let access = match (&r.owner, r.kind) {
-            (Owner::Workspace(_), _) => Access::Workspace,
-            (Owner::Platform, RegistryType::Docker) if open => Access::Everybody,
-            (Owner::Platform, RegistryType::Docker) => Access::Password,
-            (Owner::Platform, RegistryType::Harbor | RegistryType::Artifactory) => Access::Spaces,
-        };
-        Self {
-            name: name.clone(),
-            access,
-            // A credential for a host that another record holds is for nobody.
-            has_credential: r.has_credential && !hosts.is_empty(),
-            hosts,
-            pull_credentials: r.pull_credentials,
-            robot_per_space: r.robot_per_space,
-            discovered_at: short(r.discovered_at),
-        }
-    }
-
-    /// Whether it has spaces.
-    pub(super) fn divided(&self) -> bool {
-        self.access == Access::Spaces
-    }
-
-    /// An invalid record of the platform: its hosts stay managed, and its spaces as they were recorded.
-    fn unreadable(name: &Name, hosts: SmallVec<[Host; 1]>) -> Self {
-        Self {
-            name: name.clone(),
-            access: Access::Spaces,
-            hosts,
-            has_credential: false,
-            pull_credentials: PullCredentials::Robot,
-            robot_per_space: false,
-            discovered_at: 0,
         }
     }
 }

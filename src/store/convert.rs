@@ -3,6 +3,8 @@
 //! The API, `check` and the record webhook all read records through [`parse`], so that one may be written everywhere or
 //! nowhere. What is stored is read through [`record`].
 
+mod faults;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -11,6 +13,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 use url::Url;
 
+use self::faults::Faults;
 use super::manifest::{
     PullPolicySpec, RegistrySpec, RegistryStatus, RobotLevel, SpaceSpec, SpaceStatus, UnmanagedDefault,
     WorkspaceSpec, WorkspaceStatus,
@@ -300,37 +303,6 @@ fn salvage(document: &Document, problems: Vec<Problem>) -> Record {
         Kind::RegistrySpace => Record::Space(Entry::Invalid(invalid)),
         Kind::Workspace => Record::Workspace(Entry::Invalid(invalid)),
         Kind::PullPolicy => Record::PullPolicy(Entry::Invalid(invalid)),
-    }
-}
-
-/// Collects every fault of a record, so that its author mends them in one go.
-#[derive(Default)]
-struct Faults(Vec<Problem>);
-
-impl Faults {
-    fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem::new(field, message));
-    }
-
-    fn check<T>(&mut self, field: &str, text: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        read(text).map_err(|message| self.add(field, message)).ok()
-    }
-
-    fn each<T, C: FromIterator<T>>(
-        &mut self,
-        field: &str,
-        texts: &[String],
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> C {
-        texts
-            .iter()
-            .enumerate()
-            .filter_map(|(i, text)| self.check(&format!("{field}[{i}]"), text, &read))
-            .collect()
-    }
-
-    fn none_or<T>(self, value: T) -> Result<T, Vec<Problem>> {
-        if self.0.is_empty() { Ok(value) } else { Err(Problem::first_of(self.0)) }
     }
 }
 
