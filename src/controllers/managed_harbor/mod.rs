@@ -126,7 +126,7 @@ impl ManagedHarbors {
                 () = sleep_until(due), if ready => {
                     let Pass { failed, again, .. } = self.pass().await;
                     pause = if failed { (2 * pause).clamp(RETRY, TICK) } else { Duration::ZERO };
-                    if !failed && self.namespaces.is_empty() {
+                    if !failed && again.is_none() && self.namespaces.is_empty() {
                         // Nothing is looked at: what there was to say of earlier records has been said.
                         return pending().await;
                     }
