@@ -16,6 +16,7 @@ mod refusals;
 mod robot_account;
 mod robots;
 mod served;
+mod shared_connections;
 mod suggestions;
 mod time;
 mod trust;

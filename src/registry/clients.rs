@@ -11,7 +11,8 @@ use secrecy::ExposeSecret;
 use super::address::Reach;
 use super::fault::Fault;
 use super::http::Target;
-use super::{RegistryClient, client};
+use super::http_clients::HttpClients;
+use super::{RegistryClient, client_among};
 use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Name, Owner, Registry};
 use crate::store::{Credential, RecordStore, StoreError};
@@ -22,6 +23,7 @@ pub struct Clients {
     /// Addresses beside the public ones that registries of workspaces may have.
     allowed: Arc<[IpNet]>,
     known: Mutex<HashMap<Name, Connection>>,
+    http: HttpClients,
 }
 
 /// A client, and what it was made from.
@@ -43,7 +45,7 @@ pub enum Unconnected {
 impl Clients {
     /// `allowed`: addresses beside the public ones that registries of workspaces may have.
     pub fn new(store: Arc<dyn RecordStore>, allowed: Arc<[IpNet]>) -> Self {
-        Self { store, allowed, known: Mutex::default() }
+        Self { store, allowed, known: Mutex::default(), http: HttpClients::default() }
     }
 
     /// The client of a record as it is now, with the credential that is stored now.
@@ -65,10 +67,16 @@ impl Clients {
             Owner::Platform => Reach::Anywhere,
             Owner::Workspace(_) => Reach::Public { and: self.allowed.clone() },
         };
-        let client = client(registry.kind, Target::new(registry, credential, reach)?)?;
+        let target = Target::new(registry, credential, reach)?;
+        let client = client_among(registry.kind, target, &self.http)?;
         let (registry, credential) = (registry.clone(), fingerprint);
         known.insert(name.clone(), Connection { registry, credential, client: client.clone() });
         Ok(client)
+    }
+
+    /// The HTTP clients that they share.
+    pub fn http(&self) -> &HttpClients {
+        &self.http
     }
 
     /// Forgets the client of a record that is no more.

@@ -12,7 +12,7 @@ use backon::{ExponentialBuilder, Retryable};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, StatusCode, redirect};
+use reqwest::{Client, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -23,16 +23,14 @@ use url::Url;
 use super::address::Reach;
 use super::breaker::Breaker;
 use super::fault::{Doubt, Fault};
-use super::trust;
+use super::http_clients::HttpClients;
 use crate::domain::record::{Registry, Tls};
 use crate::store::{self, Credential};
 
 /// Calls to one registry at a time.
 pub const CALLS: usize = 4;
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take, to the last byte of its answer.
-const ANSWER: Duration = Duration::from_secs(20);
+pub(super) const ANSWER: Duration = Duration::from_secs(20);
 /// How large an answer may be. A page of a hundred projects has some 100 KB.
 const LARGEST: usize = 8 << 20;
 /// Answers beyond this take turns, [`LARGE_ANSWERS`] at a time of all that workspaces integrated: tenants may integrate any
@@ -156,7 +154,7 @@ impl Answer {
 /// The HTTP of one registry; see the module's text.
 #[derive(Debug)]
 pub struct Http {
-    client: Client,
+    client: Arc<Client>,
     target: Target,
     calls: Semaphore,
     breaker: Breaker,
@@ -177,29 +175,12 @@ struct LoginState {
 }
 
 impl Http {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. Connections are shared with the registries that are connected to in the same way.
     ///
     /// # Errors
-    /// An address that may not be reached, or certificates that cannot be read.
-    pub fn new(target: Target) -> Result<Self, Fault> {
-        // reqwest takes the process's provider; another part may have chosen the same one already.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut client = Client::builder()
-            .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .dns_resolver(Arc::new(target.reach.clone()))
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER)
-            .pool_max_idle_per_host(CALLS);
-        client = match trust::client_config(&target.tls, target.url.scheme() == "http")? {
-            Some(config) => client.tls_backend_preconfigured(config),
-            None if target.tls.skip_verify => client.tls_danger_accept_invalid_certs(true),
-            None => client.tls_certs_only([]),
-        };
-        let client =
-            client.build().map_err(|error| Fault::Settings(format!("HTTP cannot be set up: {error}")))?;
+    /// Certificates that cannot be read.
+    pub fn new(target: Target, clients: &HttpClients) -> Result<Self, Fault> {
+        let client = clients.to(&target)?;
         let (calls, breaker) = (Semaphore::new(CALLS), Breaker::default());
         Ok(Self { client, target, calls, breaker, login: Mutex::default() })
     }

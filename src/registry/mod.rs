@@ -12,6 +12,7 @@ pub mod docker;
 pub mod fault;
 pub mod harbor;
 pub mod http;
+pub mod http_clients;
 pub mod metadata;
 pub mod trust;
 
@@ -26,6 +27,7 @@ use self::fault::Fault;
 use self::harbor::Harbor;
 use self::harbor::rights::Rights;
 use self::http::{Http, Target};
+use self::http_clients::HttpClients;
 use crate::domain::record::{Name, RegistryType, Visibility};
 
 /// Hears how many spaces were read, of how many.
@@ -58,12 +60,24 @@ pub trait RegistryClient: Send + Sync {
     }
 }
 
-/// The client of a registry. Connects to nothing yet.
+/// The client of a registry, with connections of its own. Connects to nothing yet.
 ///
 /// # Errors
 /// An address that may not be reached, or settings that cannot be used.
 pub fn client(kind: RegistryType, target: Target) -> Result<Arc<dyn RegistryClient>, Fault> {
-    let http = Http::new(target)?;
+    client_among(kind, target, &HttpClients::default())
+}
+
+/// As [`client`], which shares connections with the others of `clients`.
+///
+/// # Errors
+/// As [`client`].
+pub fn client_among(
+    kind: RegistryType,
+    target: Target,
+    clients: &HttpClients,
+) -> Result<Arc<dyn RegistryClient>, Fault> {
+    let http = Http::new(target, clients)?;
     Ok(match kind {
         RegistryType::Harbor => Arc::new(Harbor::new(http)),
         RegistryType::Docker => Arc::new(Docker::new(http)),
