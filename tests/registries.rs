@@ -2,6 +2,7 @@
 
 mod account_proofs;
 mod artifactory;
+mod bounded_status;
 mod confirmed;
 mod discovery;
 mod drift;

@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::pull_secret::RobotId;
+use crate::domain::record::bounds::{COVERED, DAYS, HOURS, PREFIX, PREFIXES, USERNAME};
+use crate::domain::record::shortened;
 use crate::registry::fault::{Doubt, Fault};
 use crate::registry::harbor::{self, rights};
 use crate::registry::{Checked, Tier, Usage};
@@ -13,12 +15,6 @@ use crate::store::manifest::{
 
 /// How old what a status says of the last success may be while nothing changes.
 const HEARTBEAT: SignedDuration = SignedDuration::from_mins(5);
-/// Samples of the storage's course by the hour, and then by the day.
-const HOURS: usize = 48;
-const DAYS: usize = 90;
-
-/// Spaces that all accounts of a registry together are told to cover.
-const COVERS_MAX: usize = 5_000;
 
 const REACHABLE: &str = "Reachable";
 const HEALTHY: &str = "Healthy";
@@ -131,10 +127,11 @@ impl Report {
             }
             status.robot_level = accounts.level;
             status.robots.clone_from(&accounts.robots);
-            bound_covers(&mut status.robots);
+            bound(&mut status.robots);
             if let Some((method, prefixes)) = &accounts.access {
                 status.docker_method = *method;
-                status.image_prefixes.clone_from(prefixes);
+                let told = prefixes.iter().filter(|prefix| prefix.chars().count() <= PREFIX);
+                status.image_prefixes = told.take(PREFIXES).cloned().collect();
             }
         }
         status.progress = None;
@@ -164,12 +161,13 @@ impl Accounts {
     }
 }
 
-/// Leaves out what too many accounts cover: a record has its limit.
-fn bound_covers(robots: &mut [RobotStatus]) {
+/// Shortens names, and leaves out what too many accounts cover: a record has its limit.
+fn bound(robots: &mut [RobotStatus]) {
     let mut told = 0;
     for robot in robots {
+        robot.name = shortened(std::mem::take(&mut robot.name), USERNAME);
         told += robot.covers.as_ref().map_or(0, Vec::len);
-        if told > COVERS_MAX {
+        if told > COVERED {
             robot.covers = None;
         }
     }

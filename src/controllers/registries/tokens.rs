@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::report::Accounts;
 use crate::domain::pull_secret::{CredentialId, RobotId};
+use crate::domain::record::bounds::TOKENS;
 use crate::domain::record::{Kind, Name, Owner, Registry, UnixSeconds};
 use crate::registry::RegistryClient as _;
 use crate::registry::artifactory::{Artifactory, NewToken, scope, token_id};
@@ -22,8 +23,8 @@ use crate::store::conditions::Saying;
 use crate::store::manifest::{RegistryStatus, RobotLevel, RobotStatus};
 use crate::store::{Credential, RecordStore, StoreError};
 
-/// Names of repositories that a status shows.
-const SHOWN: usize = 100;
+/// Tokens that nobody uses which are taken back at a time.
+const SWEPT: usize = 100;
 
 /// The tokens of one registry.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Tokens {
             Err(fault) => return Ok((unchanged(&told, fault), None)),
         };
         let (access, hosts) = (pass.artifactory.access(), &pass.registry.hosts);
-        let prefixes = keys.iter().flat_map(|key| access.images(hosts, key)).take(SHOWN).collect();
+        let prefixes = keys.iter().flat_map(|key| access.images(hosts, key)).collect();
         let claimed = access.claimed(hosts, &pass.registry.paths, &keys);
 
         let id = RobotId { registry: self.registry.clone(), workspace: workspace.clone(), space: None };
@@ -102,7 +103,7 @@ impl Tokens {
             stored.audience == pass.registry.audience()
                 && Some(&*stored.username) == pass.artifactory.http().username()
         });
-        let used = self.used(pass, &id, &claimed, current).await?;
+        let used = self.used(pass, &id, &claimed, current, known.len()).await?;
 
         let mut accounts = Accounts { access: Some((access.method(), prefixes)), ..Accounts::default() };
         let mut next = None;
@@ -153,6 +154,7 @@ impl Tokens {
         id: &RobotId,
         claimed: &[&Name],
         current: Option<(RobotStatus, &Credential)>,
+        held: usize,
     ) -> Result<Use, StoreError> {
         let (Some(username), Some(probe)) = (pass.artifactory.http().username(), claimed.first()) else {
             return Ok(Use::Own("it sees no docker repository among those that it claims".to_owned(), None));
@@ -185,9 +187,17 @@ impl Tokens {
             Some(token) if !is_due(pass, &token) => return Ok(Use::Token(token)),
             good => good,
         };
-        Ok(match (self.make(pass, id, username, &scope, probe).await?, good) {
+        // Each is told in the status until it ends or is taken back, and who refuses both would fill it.
+        let made = if held < TOKENS {
+            self.make(pass, id, username, &scope, probe).await?
+        } else {
+            Err(Fault::TooMany(TOKENS, "tokens that it does not take back"))
+        };
+        Ok(match (made, good) {
             // Where none may be made any more, the old one is good for the rest of its life.
-            (Ok(token), _) | (Err(Fault::NotPermitted(_)), Some(token)) => Use::Token(token),
+            (Ok(token), _) | (Err(Fault::NotPermitted(_) | Fault::TooMany(..)), Some(token)) => {
+                Use::Token(token)
+            }
             (Err(fault @ Fault::NotPermitted(_)), None) => Use::Own(fault.to_string(), None),
             (Err(fault), None) if dead => Use::Own(fault.to_string(), Some(fault)),
             (Err(fault), _) => Use::Same(fault),
@@ -297,14 +307,17 @@ impl Tokens {
                 return;
             }
         };
-        self.swept = true;
-        for token in listed {
-            let Ok(mark) = serde_json::from_str::<Mark>(&token.description) else { continue };
-            let ours = mark.pullgate == self.installation && mark.registry == self.registry;
-            if ours && !known.iter().any(|known| known.id.as_ref() == Some(&token.id)) {
-                tracing::info!(registry = %self.registry, token = token.id, "taking back a token that nobody uses");
-                self.swept &= pass.artifactory.revoke(&token.id).await.is_ok();
-            }
+        let ours = listed.into_iter().filter(|token| {
+            serde_json::from_str(&token.description)
+                .is_ok_and(|mark: Mark| mark.pullgate == self.installation && mark.registry == self.registry)
+        });
+        let unused: Vec<_> =
+            ours.filter(|token| !known.iter().any(|known| known.id.as_ref() == Some(&token.id))).collect();
+        // The rest the next time: what is in use must not wait for a list of any length.
+        self.swept = unused.len() <= SWEPT;
+        for token in unused.into_iter().take(SWEPT) {
+            tracing::info!(registry = %self.registry, token = token.id, "taking back a token that nobody uses");
+            self.swept &= pass.artifactory.revoke(&token.id).await.is_ok();
         }
     }
 

@@ -20,6 +20,20 @@ pub const PASSWORD: usize = 16 * 1024;
 /// Image hosts of a registry.
 pub const HOSTS: usize = 16;
 
+/// What a status repeats of a registry, whose answers a tenant may write. Characters of its software's version; parts that
+/// are not well, and characters of a name; prefixes of images.
+pub const VERSION: usize = 64;
+pub const COMPONENTS: usize = 16;
+pub const COMPONENT: usize = 64;
+pub const PREFIXES: usize = 100;
+/// Tokens of one Artifactory that are not taken back yet.
+pub const TOKENS: usize = 16;
+/// Spaces that all accounts of a registry together are told to cover.
+pub const COVERED: usize = 5_000;
+/// Samples of the course of the storage, by the hour and then by the day.
+pub const HOURS: usize = 48;
+pub const DAYS: usize = 90;
+
 /// An object's name (RFC 1123 subdomain), and a namespace's (RFC 1123 label).
 const NAME: usize = 253;
 const LABEL: usize = 63;
@@ -27,7 +41,9 @@ const LABEL: usize = 63;
 const HOST: usize = 260;
 const URL: usize = 512;
 /// A repository path, as image references have it, and a slash.
-const PATH: usize = 256;
+pub const PATH: usize = 256;
+/// What images of a repository start with: host, path and a slash.
+pub const PREFIX: usize = HOST + PATH + 1;
 const TAG: usize = 128;
 
 /// What makes two entries of a list the same.

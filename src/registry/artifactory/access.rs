@@ -7,8 +7,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::Fault;
-use crate::domain::record::{Host, Name, PathPrefix};
+use crate::domain::record::{Host, Name, PathPrefix, bounds};
 use crate::store::manifest::DockerMethod;
+
+/// Ports of repositories that are kept in mind.
+const PORTS: usize = 1_000;
 
 /// What is known of it. Where the account is not told, the image hosts of the record say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +56,9 @@ impl Access {
     /// Versions nest these differently.
     fn learn_ports(&mut self, told: &Value) {
         if let (Some(key), Some(port)) = (told["repoRef"].as_str(), told["port"].as_u64()) {
-            self.ports.extend(u16::try_from(port).ok().map(|port| (key.to_owned(), port)));
+            if key.len() <= bounds::PATH && self.ports.len() < PORTS {
+                self.ports.extend(u16::try_from(port).ok().map(|port| (key.to_owned(), port)));
+            }
             return;
         }
         match told {

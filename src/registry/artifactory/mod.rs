@@ -20,7 +20,9 @@ pub use self::tokens::{Listed, Minted, NewToken, scope, token_id};
 use super::distribution::Distribution;
 use super::fault::Fault;
 use super::http::{Answer, Call, Http};
+use super::words::brief;
 use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
+use crate::domain::record::bounds;
 
 const NAME: &str = "Artifactory";
 
@@ -97,7 +99,7 @@ impl Artifactory {
             StatusCode::FORBIDDEN => Err(self.http.suspended()),
             status if status.is_success() => {
                 let Version { version } = answer.json("version").map_err(|_| Fault::NotA(NAME))?;
-                Ok(version)
+                Ok(brief(&version, bounds::VERSION))
             }
             _ => Err(Fault::NotA(NAME)),
         }
@@ -152,6 +154,8 @@ impl RegistryClient for Artifactory {
         let docker =
             listed.into_iter().filter(|repository| repository.package_type.as_deref().is_none_or(is_docker));
         let mut keys: Vec<String> = docker.map(|repository| repository.key).collect();
+        // One that no image could name.
+        keys.retain(|key| key.len() <= bounds::PATH);
         keys.sort_unstable();
         keys.dedup();
         progress(keys.len(), keys.len());

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Artifactory, docker};
-use crate::domain::record::Name;
+use crate::domain::record::{Name, bounds};
 use crate::registry::fault::Fault;
 use crate::registry::http::{Call, Login};
 
@@ -78,6 +78,10 @@ impl Artifactory {
             answer => answer?,
         };
         let Told { token_id: id, access_token: token, expires_in } = answer.json("tokens")?;
+        // It goes into the store, and to every namespace of the workspace.
+        if token.expose_secret().len() > bounds::PASSWORD {
+            return Err(Fault::Malformed("tokens"));
+        }
         // Else which one is stored could not be told later.
         if token_id(&token).is_some_and(|told| told != id) || !is_id(&id) {
             return Err(Fault::Malformed("tokens"));

@@ -21,7 +21,9 @@ pub use robots::{NewRobot, Robot, RobotAccount};
 use super::distribution::Distribution;
 use super::fault::{Fault, reason_of};
 use super::http::{Answer, Call, Http, Login};
+use super::words::brief;
 use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
+use crate::domain::record::bounds;
 
 /// The oldest version that has what pullgate needs, as numbers and for people.
 const OLDEST: (u32, u32) = (2, 4);
@@ -86,7 +88,7 @@ impl RegistryClient for Harbor {
         }
         *self.account() = Some(tier);
         let SystemInfo { harbor_version, read_only, .. } = self.info(self.http.own()).await?;
-        let version = harbor_version.unwrap_or_default();
+        let version = brief(&harbor_version.unwrap_or_default(), bounds::VERSION);
         // Where none is told, what is asked for next shows whether it is there.
         if !version.is_empty() && numbers(&version).is_none_or(|found| found < OLDEST) {
             return Err(Fault::TooOld { found: version, needed: OLDEST_TEXT });
@@ -142,7 +144,8 @@ impl Harbor {
     async fn unhealthy(&self) -> Result<Vec<String>, Fault> {
         let answer = self.http.call(self.get("/health", &[])).await?;
         let Health { components } = answer.json("health")?;
-        Ok(components.into_iter().filter(|c| c.status != "healthy").map(|c| c.name).collect())
+        let ill = components.iter().filter(|c| c.status != "healthy").take(bounds::COMPONENTS);
+        Ok(ill.map(|c| brief(&c.name, bounds::COMPONENT)).collect())
     }
 
     fn get(&self, path: &str, query: &[(&str, &str)]) -> Call {
