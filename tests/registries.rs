@@ -11,6 +11,7 @@ mod leftovers;
 mod logins;
 mod made_anew;
 mod outcomes;
+mod own_words;
 mod plan;
 mod platform;
 mod refusals;

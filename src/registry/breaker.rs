@@ -63,11 +63,12 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::Words;
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_failures_in_a_row_lets_one_try_and_closes_with_an_answer() {
-        let (breaker, fault) = (Breaker::default(), Fault::Failing(500));
+        let (breaker, fault) = (Breaker::default(), Fault::Failing(500, Words::default()));
         for _ in 0..TOLERATED - 1 {
             breaker.failed(&fault);
         }

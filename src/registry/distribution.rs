@@ -16,7 +16,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::fault::Fault;
+use super::fault::{Denied, Fault};
 use super::http::{Answer, Call, Http, Login};
 use crate::domain::image::is_digest;
 
@@ -177,13 +177,13 @@ impl Distribution {
         match answer.status {
             StatusCode::UNAUTHORIZED if own => Err(http.refused()),
             StatusCode::UNAUTHORIZED => Err(Fault::CredentialsMissing),
-            StatusCode::FORBIDDEN => Err(Fault::NotPermitted("log in")),
+            StatusCode::FORBIDDEN => Err(Fault::NotPermitted(Denied::new("log in", answer.words))),
             status if status.is_success() => {
                 let Token { given, access, expires_in } = answer.json("the token server")?;
                 let token = given.or(access).ok_or(Fault::Malformed("the token server"))?;
                 Ok((token, expires_in.unwrap_or(TOKEN_LIFE) >= TOKEN_LIFE))
             }
-            status => Err(Fault::Rejected(status.as_u16())),
+            _ => Err(answer.declined()),
         }
     }
 
@@ -221,11 +221,11 @@ impl Distribution {
         match answer.status {
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(Fault::NotPermitted("pull this image"));
+                return Err(Fault::NotPermitted("pull this image".into()));
             }
             // Harbor, of an image that its vulnerability policy blocks.
             StatusCode::PRECONDITION_FAILED => {
-                return Err(Fault::NotPermitted("pull this image, which a policy blocks"));
+                return Err(Fault::NotPermitted("pull this image, which a policy blocks".into()));
             }
             status if !status.is_success() => return Err(Fault::Rejected(status.as_u16())),
             _ => {}
@@ -240,7 +240,7 @@ impl Distribution {
         }
         let answer = self.ask(http, call(Method::GET), &scope, login).await?;
         if !answer.status.is_success() {
-            return Err(Fault::Rejected(answer.status.as_u16()));
+            return Err(answer.declined());
         }
         let sum = digest(&SHA256, &answer.body);
         Ok(Some(format!("sha256:{}", crate::hex::hex(sum.as_ref()))))

@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 
 use super::distribution::Distribution;
-use super::fault::Fault;
+use super::fault::{Denied, Fault};
 use super::http::{CALLS, Call, Http, Login};
 use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
 
@@ -35,7 +35,7 @@ impl RegistryClient for Docker {
             let call = Call::new(Method::GET, self.http.url("/v2/"));
             let answer = self.distribution.ask(&self.http, call, "", Login::Own).await?;
             if !answer.status.is_success() {
-                return Err(Fault::NotPermitted("log in"));
+                return Err(Fault::NotPermitted(Denied::new("log in", answer.words)));
             }
             self.http.accepted();
         }

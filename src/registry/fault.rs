@@ -2,17 +2,13 @@
 //! of a refusal is repeated, short and printable: it may hold anything.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::address::Unreachable;
 use super::trust::TlsFault;
-use crate::domain::unseen::visible;
-
-/// Characters of a registry's own words that are repeated.
-const REASON_MAX: usize = 256;
+use super::words::Words;
 
 /// Why a login that was refused does not say that the password is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -69,11 +65,11 @@ pub enum Fault {
     CredentialsHeldBack,
     #[error(
         "the registry keeps the account out (403), as it does for a while after several wrong logins; it is tried again \
-         once a minute, or when another credential is stored"
+         once a minute, or when another credential is stored{0}"
     )]
-    Suspended,
+    Suspended(Words),
     #[error("the account may not {0}")]
-    NotPermitted(&'static str),
+    NotPermitted(Denied),
     #[error("its version {found} is too old; at least {needed} is needed")]
     TooOld { found: String, needed: &'static str },
     #[error("the registry is in read-only mode")]
@@ -82,8 +78,8 @@ pub enum Fault {
     NotA(&'static str),
     #[error("the registry takes no more requests for now (429)")]
     RateLimited { retry_after: Option<Duration> },
-    #[error("the registry answers with HTTP status {0}")]
-    Failing(u16),
+    #[error("the registry answers with HTTP status {0}{1}")]
+    Failing(u16, Words),
     /// Without asking: it failed several times in a row, at last so, and is left alone for a while.
     #[error("{0}")]
     Paused(Box<Fault>),
@@ -95,13 +91,12 @@ pub enum Fault {
     TooMany(usize, &'static str),
     #[error("the registry has no such thing")]
     NotFound,
-    #[error("the registry has such a thing already")]
-    Conflict,
+    #[error("the registry has such a thing already{0}")]
+    Conflict(Words),
     #[error("the registry refuses the request (HTTP status {0})")]
     Rejected(u16),
-    /// With its own reason, of [`reason_of`].
-    #[error("the registry refuses the request (HTTP status {0}): {1}")]
-    Declined(u16, String),
+    #[error("the registry refuses the request (HTTP status {0}){1}")]
+    Declined(u16, Words),
     #[error(
         "project {0} was deleted and made again under its name; accounts may not pull from it until its bindings are \
          confirmed (spec.projectId)"
@@ -123,15 +118,30 @@ pub enum Fault {
     Settings(String),
 }
 
-/// The reason that a refusal gives, as distribution and Harbor word errors: `{"errors":[{"message":…}]}`.
-pub(super) fn reason_of(body: &[u8]) -> Option<String> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let reason = body["errors"][0]["message"].as_str()?;
-    let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shown = visible(&line).to_string();
-    let end = shown.char_indices().nth(REASON_MAX);
-    let text = end.map_or_else(|| shown.clone(), |(end, _)| format!("{}…", &shown[..end]));
-    (!text.is_empty()).then_some(text)
+/// What an account may not do, and what the registry says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    to: &'static str,
+    words: Words,
+}
+
+impl Denied {
+    /// `to`: what the account may not do, as `make robot accounts`.
+    pub(super) fn new(to: &'static str, words: Words) -> Self {
+        Self { to, words }
+    }
+}
+
+impl From<&'static str> for Denied {
+    fn from(to: &'static str) -> Self {
+        Self::new(to, Words::default())
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.to, self.words)
+    }
 }
 
 impl Fault {
@@ -146,7 +156,9 @@ impl Fault {
             Self::Interrupted => "Interrupted",
             Self::Redirected(_) => "Redirected",
             Self::ForeignRealm(_) => "ForeignRealm",
-            Self::CredentialsRejected | Self::CredentialsHeldBack | Self::Suspended => "CredentialsRejected",
+            Self::CredentialsRejected | Self::CredentialsHeldBack | Self::Suspended(_) => {
+                "CredentialsRejected"
+            }
             Self::CredentialsNotChecked(_) => "CredentialsNotChecked",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::NotPermitted(_) => "NotPermitted",
@@ -154,13 +166,13 @@ impl Fault {
             Self::ReadOnly => "ReadOnly",
             Self::NotA(_) => "WrongType",
             Self::RateLimited { .. } => "RateLimited",
-            Self::Failing(_) => "Failing",
+            Self::Failing(..) => "Failing",
             Self::Paused(last) => last.reason(),
             Self::Malformed(_) => "Malformed",
             Self::TooLarge(_) => "TooLarge",
             Self::TooMany(..) => "TooMany",
             Self::NotFound => "NotFound",
-            Self::Conflict => "Conflict",
+            Self::Conflict(_) => "Conflict",
             Self::Rejected(_) | Self::Declined(..) => "Rejected",
             Self::NoProject(_) => "NoProject",
             Self::MadeAnew(_) => "MadeAnew",
@@ -179,7 +191,7 @@ impl Fault {
                 | Self::TimedOut(_)
                 | Self::Interrupted
                 | Self::RateLimited { .. }
-                | Self::Failing(_)
+                | Self::Failing(..)
         )
     }
 
@@ -187,7 +199,11 @@ impl Fault {
     pub fn refuses(&self) -> bool {
         matches!(
             self,
-            Self::NotPermitted(_) | Self::NotFound | Self::Conflict | Self::Rejected(_) | Self::Declined(..)
+            Self::NotPermitted(_)
+                | Self::NotFound
+                | Self::Conflict(_)
+                | Self::Rejected(_)
+                | Self::Declined(..)
         )
     }
 
@@ -208,7 +224,7 @@ impl Fault {
             Self::CredentialsRejected
                 | Self::CredentialsHeldBack
                 | Self::CredentialsMissing
-                | Self::Suspended
+                | Self::Suspended(_)
         )
     }
 

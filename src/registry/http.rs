@@ -24,6 +24,7 @@ use super::address::Reach;
 use super::breaker::Breaker;
 use super::fault::{Doubt, Fault};
 use super::http_clients::HttpClients;
+use super::words::{self, Words};
 use crate::domain::record::{Registry, Tls};
 use crate::store::{self, Credential};
 
@@ -31,6 +32,8 @@ use crate::store::{self, Credential};
 pub const CALLS: usize = 4;
 /// How long a call may take, to the last byte of its answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(20);
+/// How long it is waited for what a failing registry says of that.
+const EXPLAIN: Duration = Duration::from_secs(2);
 /// How large an answer may be. A page of a hundred projects has some 100 KB.
 const LARGEST: usize = 8 << 20;
 /// Answers beyond this take turns, [`LARGE_ANSWERS`] at a time of all that workspaces integrated: tenants may integrate any
@@ -134,6 +137,8 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
+    /// Of a refusal.
+    pub words: Words,
 }
 
 impl Answer {
@@ -143,6 +148,12 @@ impl Answer {
     /// [`Fault::Malformed`], which names the call as `what`.
     pub fn json<T: DeserializeOwned>(&self, what: &'static str) -> Result<T, Fault> {
         serde_json::from_slice(&self.body).map_err(|_| Fault::Malformed(what))
+    }
+
+    /// The fault of a refusal of which nothing else is known.
+    pub(super) fn declined(&self) -> Fault {
+        let status = self.status.as_u16();
+        self.words.get().map_or(Fault::Rejected(status), |_| Fault::Declined(status, self.words.clone()))
     }
 
     /// A header's value as a number.
@@ -246,9 +257,9 @@ impl Http {
     }
 
     /// The registry keeps the own account out: to go on trying would prolong that.
-    pub fn suspended(&self) -> Fault {
+    pub fn suspended(&self, words: Words) -> Fault {
         self.hold_back();
-        Fault::Suspended
+        Fault::Suspended(words)
     }
 
     fn hold_back(&self) {
@@ -312,7 +323,7 @@ impl Http {
         if let Some(body) = &call.body {
             request = request.json(body);
         }
-        let outcome = self.answer(request, &call.url).await;
+        let outcome = self.answer(request, call).await;
         match &outcome {
             Err(Fault::RateLimited { .. } | Fault::Redirected(_) | Fault::TooLarge(_)) | Ok(_) => {
                 self.breaker.answered();
@@ -322,19 +333,29 @@ impl Http {
         outcome
     }
 
-    async fn answer(&self, request: reqwest::RequestBuilder, url: &Url) -> Result<Answer, Fault> {
-        let host = url.host_str().unwrap_or_default();
+    async fn answer(&self, request: reqwest::RequestBuilder, call: &Call) -> Result<Answer, Fault> {
+        let host = call.url.host_str().unwrap_or_default();
         let fault = |error: reqwest::Error| Fault::of_transport(&error, host, ANSWER);
         let mut response = request.send().await.map_err(fault)?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-            return Err(Fault::Redirected(origin_of(&headers, url)));
+            return Err(Fault::Redirected(origin_of(&headers, &call.url)));
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(Fault::RateLimited { retry_after: retry_after(&headers, Timestamp::now()) });
         }
         if status.is_server_error() {
-            return Err(Fault::Failing(status.as_u16()));
+            let mut body = Vec::new();
+            let read = async {
+                while body.len() < words::READ
+                    && let Ok(Some(chunk)) = response.chunk().await
+                {
+                    body.extend_from_slice(&chunk);
+                }
+            };
+            // What failed is known; whoever is slow to say why has said nothing.
+            let _ = timeout(EXPLAIN, read).await;
+            return Err(Fault::Failing(status.as_u16(), self.words(&body, call)));
         }
         let (mut body, mut turn) = (Vec::new(), None);
         while let Some(chunk) = response.chunk().await.map_err(fault)? {
@@ -348,7 +369,21 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, headers, body })
+        let words = if status.is_client_error() { self.words(&body, call) } else { Words::default() };
+        Ok(Answer { status, headers, body, words })
+    }
+
+    /// What a refusal says, without what the call was made with.
+    fn words(&self, body: &[u8], call: &Call) -> Words {
+        let own = self.target.credential.as_ref();
+        let own = own.into_iter().flat_map(|own| [own.basic(), own.password.clone()]);
+        let shown = match &call.login {
+            Login::Anonymous | Login::Own => Vec::new(),
+            Login::As { username, password } => vec![store::basic(username, password), password.clone()],
+            Login::Bearer(token) => vec![token.clone()],
+        };
+        let secrets: Vec<_> = own.chain(shown).collect();
+        Words::of(&body[..body.len().min(words::READ)], &secrets)
     }
 
     /// The header that logs in. The one place where a credential is put into a call, and where it may go is decided.

@@ -15,7 +15,7 @@ pub mod http;
 pub mod http_clients;
 pub mod metadata;
 pub mod trust;
-mod words;
+pub mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;

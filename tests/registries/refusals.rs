@@ -27,7 +27,7 @@ async fn a_refusal_is_told_once_in_harbors_words_and_tried_again_ever_later() {
     eventually("the refusal is told", async || said().await[0] == "False").await;
     let [_, reason, message] = said().await;
     assert_eq!(reason, "Rejected");
-    let start = "project wanted: the registry refuses the request (HTTP status 400): quota\\u{1b}[31m of xxx";
+    let start = "project wanted: the registry refuses the request (HTTP status 400); it says: quota\\u{1b}[31m of xxx";
     assert!(message.starts_with(start) && message.len() < 400, "{message}");
 
     let passes = harbor.journal.calls("/api/v2.0/health");

@@ -65,7 +65,8 @@ pub(super) fn level(tier: Tier) -> Result<RobotLevel, Fault> {
         Tier::Robot(_) | Tier::Anonymous => Err(Fault::NotPermitted(
             "make robot accounts; integrate the Harbor with a robot account that may (`pullgate harbor-account` prints the \
              request for one, Harbor 2.12 and later), with a system admin's or a project admin's account, or set \
-             spec.pullCredentials: Integration to hand out this one",
+             spec.pullCredentials: Integration to hand out this one"
+                .into(),
         )),
     }
 }

@@ -367,7 +367,9 @@ impl Robots {
         usable(&account.name)?;
         // Nothing is handed out that was not seen to work.
         if !pass.harbor.can_pull(&account, probe).await? {
-            return Err(Fault::NotPermitted("have robot accounts that pull: a new one was refused").into());
+            return Err(
+                Fault::NotPermitted("have robot accounts that pull: a new one was refused".into()).into()
+            );
         }
         let credential = Credential {
             username: account.name.clone(),

@@ -86,7 +86,7 @@ impl Spaces<'_> {
             tracing::info!(registry = %self.registry, space = %path, "making a project that was recorded");
             match harbor.create(path, *visibility).await {
                 // Somebody else was faster, or another part of pullgate.
-                Err(Fault::Conflict) if matches!(harbor.space(path).await, Ok(Some(_))) => Ok(()),
+                Err(Fault::Conflict(_)) if matches!(harbor.space(path).await, Ok(Some(_))) => Ok(()),
                 made => made,
             }
         } else {
@@ -222,8 +222,8 @@ impl Spaces<'_> {
             Ok(()) => Saying::yes("Done"),
             Err(fault) => {
                 let message = match fault {
-                    Fault::Conflict => {
-                        format!("the registry has a project {path} that the account does not see")
+                    Fault::Conflict(words) => {
+                        format!("the registry has a project {path} that the account does not see{words}")
                     }
                     other => format!("project {path}: {other}"),
                 };

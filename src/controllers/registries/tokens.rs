@@ -233,7 +233,7 @@ impl Tokens {
         // Nothing is handed out that was not seen to work, by the name that nodes will use.
         let fault = match pass.artifactory.lets_pull(username, &minted.token, probe).await {
             Ok(true) => None,
-            Ok(false) => Some(Fault::NotPermitted("have tokens that pull: a new one was refused")),
+            Ok(false) => Some(Fault::NotPermitted("have tokens that pull: a new one was refused".into())),
             Err(fault) => Some(fault),
         };
         if let Some(fault) = fault {

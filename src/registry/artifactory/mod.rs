@@ -18,7 +18,7 @@ pub use self::access::Access;
 pub use self::tokens::{Listed, Minted, NewToken, scope, token_id};
 
 use super::distribution::Distribution;
-use super::fault::Fault;
+use super::fault::{Denied, Fault};
 use super::http::{Answer, Call, Http};
 use super::words::brief;
 use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
@@ -96,7 +96,7 @@ impl Artifactory {
             }
             StatusCode::UNAUTHORIZED => Err(self.http.reject()),
             // Every user may ask for the version; one that is kept out may not.
-            StatusCode::FORBIDDEN => Err(self.http.suspended()),
+            StatusCode::FORBIDDEN => Err(self.http.suspended(answer.words)),
             status if status.is_success() => {
                 let Version { version } = answer.json("version").map_err(|_| Fault::NotA(NAME))?;
                 Ok(brief(&version, bounds::VERSION))
@@ -125,9 +125,10 @@ impl Artifactory {
             status if status.is_success() => Ok(answer),
             StatusCode::UNAUTHORIZED if self.http.has_credential() => Err(self.http.reject()),
             StatusCode::UNAUTHORIZED => Err(Fault::CredentialsMissing),
-            StatusCode::FORBIDDEN => Err(Fault::NotPermitted(to)),
+            StatusCode::FORBIDDEN => Err(Fault::NotPermitted(Denied::new(to, answer.words))),
             StatusCode::NOT_FOUND => Err(Fault::NotFound),
-            status => Err(Fault::Rejected(status.as_u16())),
+            StatusCode::CONFLICT => Err(Fault::Conflict(answer.words)),
+            _ => Err(answer.declined()),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Artifactory, docker};
 use crate::domain::record::{Name, bounds};
-use crate::registry::fault::Fault;
+use crate::registry::fault::{Denied, Fault};
 use crate::registry::http::{Call, Login};
 
 const TOKENS: &str = "/access/api/v1/tokens";
@@ -73,7 +73,10 @@ impl Artifactory {
         let answer = match self.own(call, "make tokens that only pull").await {
             // An old one has no such address, and some refuse the length or the life that was asked for.
             Err(Fault::NotFound | Fault::Rejected(_)) => {
-                return Err(Fault::NotPermitted("make tokens that only pull"));
+                return Err(Fault::NotPermitted("make tokens that only pull".into()));
+            }
+            Err(Fault::Declined(_, words) | Fault::Conflict(words)) => {
+                return Err(Fault::NotPermitted(Denied::new("make tokens that only pull", words)));
             }
             answer => answer?,
         };
@@ -132,11 +135,12 @@ impl Artifactory {
 
     async fn admits(&self, login: Login, key: &Name) -> Result<bool, Fault> {
         let call = self.get(&format!("{}/v2/{PROBE}/tags/list", docker(key))).login(login);
-        match self.http.call(call).await?.status {
+        let answer = self.http.call(call).await?;
+        match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(false),
             // There is no such image, which is told only to those who may know.
             status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(true),
-            status => Err(Fault::Rejected(status.as_u16())),
+            _ => Err(answer.declined()),
         }
     }
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 pub use robots::{NewRobot, Robot, RobotAccount};
 
 use super::distribution::Distribution;
-use super::fault::{Fault, reason_of};
+use super::fault::{Denied, Fault};
 use super::http::{Answer, Call, Http, Login};
 use super::words::brief;
 use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
@@ -168,13 +168,10 @@ impl Harbor {
             // Every write is denied with that word where Harbor is read-only, and a right that lacks with FORBIDDEN.
             StatusCode::FORBIDDEN if says(&answer, "DENIED") => Err(Fault::ReadOnly),
             StatusCode::UNAUTHORIZED => Err(self.http.refused()),
-            StatusCode::FORBIDDEN => Err(Fault::NotPermitted(to)),
+            StatusCode::FORBIDDEN => Err(Fault::NotPermitted(Denied::new(to, answer.words))),
             StatusCode::NOT_FOUND => Err(Fault::NotFound),
-            StatusCode::CONFLICT => Err(Fault::Conflict),
-            status => Err(match reason_of(&answer.body) {
-                Some(reason) => Fault::Declined(status.as_u16(), reason),
-                None => Fault::Rejected(status.as_u16()),
-            }),
+            StatusCode::CONFLICT => Err(Fault::Conflict(answer.words)),
+            _ => Err(answer.declined()),
         }
     }
 

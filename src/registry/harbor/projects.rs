@@ -129,7 +129,7 @@ impl Harbor {
             StatusCode::UNAUTHORIZED => return Err(self.http.refused()),
             // Whoever is no system admin is not told what is not there.
             StatusCode::FORBIDDEN if self.sees_all() => return Ok(None),
-            StatusCode::FORBIDDEN => return Err(Fault::NotPermitted("see the project")),
+            StatusCode::FORBIDDEN => return Err(Fault::NotPermitted("see the project".into())),
             status if status.is_success() => {}
             status => return Err(Fault::Rejected(status.as_u16())),
         }
