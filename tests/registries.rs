@@ -15,6 +15,7 @@ mod own_words;
 mod plan;
 mod platform;
 mod refusals;
+mod rest;
 mod robot_account;
 mod robots;
 mod served;

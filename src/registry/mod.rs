@@ -40,6 +40,12 @@ pub trait RegistryClient: Send + Sync {
     /// Whether it can be worked with, and how far the account's rights go.
     async fn check(&self) -> Result<Checked, Fault>;
 
+    /// What [`check`](Self::check) would say, where nothing changed since it and [`spaces`](Self::spaces) last answered;
+    /// `None` where only they can tell. Nothing is asked as the own account but with `logs_in`.
+    async fn unchanged(&self, _logs_in: bool) -> Option<Checked> {
+        None
+    }
+
     /// Every space that the account sees, each once; `None` where registries of this type have none.
     async fn spaces(&self, progress: OnProgress<'_>) -> Result<Option<Vec<Found>>, Fault>;
 

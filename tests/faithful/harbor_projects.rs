@@ -33,6 +33,23 @@ async fn pages_have_a_limit_a_total_and_links_that_lead_nowhere() {
     assert_eq!(told.header("link"), link);
 }
 
+/// src/server/v2.0/handler/project.go, `ListProjects`.
+#[tokio::test]
+async fn the_newest_come_first_where_that_is_asked_for_and_nobody_is_shown_what_is_private() {
+    let harbor = Harbor::start(Options::default());
+    for (name, public) in [("b", false), ("a", true), ("c", false)] {
+        harbor.add_project(name, public);
+    }
+    let newest = format!("{PROJECTS}?public=false&sort=-creation_time&with_detail=false&page_size=1");
+    let told = get(&harbor, ADMIN, &newest).await.is(200);
+    assert_eq!((told.names(), told.header("x-total-count")), (vec!["c".to_owned()], "2"));
+    assert_eq!(told.json()[0]["metadata"], json!({}));
+    for who in [NOBODY, "admin:wrong"] {
+        let told = get(&harbor, who, &newest).await.is(200);
+        assert_eq!((told.names().len(), told.header("x-total-count")), (0, "0"), "{who}");
+    }
+}
+
 #[tokio::test]
 async fn filters_are_decoded_twice() {
     let harbor = Harbor::start(Options::default());

@@ -6,12 +6,14 @@
 
 mod account_names;
 mod desired;
+mod hidden;
 mod keeper;
 mod ledger;
 mod leftovers;
 mod plan;
 mod progress;
 mod proofs;
+mod reading;
 mod refusals;
 mod report;
 mod rights;

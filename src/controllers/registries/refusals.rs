@@ -36,6 +36,11 @@ impl Refusals {
         self.0.get(record).is_none_or(|refusal| refusal.wish != *wish || refusal.until <= now)
     }
 
+    /// Whether the registry refused something for this record a while ago, and is not to be asked again yet.
+    pub fn waits(&self, record: &Name, now: Instant) -> bool {
+        self.0.get(record).is_some_and(|refusal| refusal.until > now)
+    }
+
     /// Takes note of a refusal, after the `first` one of that wish for so long; whether it is news.
     pub fn refused(&mut self, record: &Name, wish: Wish, first: Duration, now: Instant) -> bool {
         let before = self.0.remove(record).filter(|refusal| refusal.wish == wish);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::hidden::Hidden;
 use super::plan::{Observation, Plan, is_wanted};
 use super::progress::Counter;
 use super::refusals::{Refusals, Wish};
@@ -24,8 +25,6 @@ use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreE
 const CHUNK: usize = 100;
 /// A pause after each such write, for those who follow the store: what they have not taken in yet is held in memory.
 const BREATH: Duration = Duration::from_millis(10);
-/// Spaces that one pass asks for by name.
-const ASKED_FOR: usize = 100;
 /// Records changed at a time.
 const WRITES: usize = 8;
 /// Whether a space is in the registry as an administrator wants it.
@@ -40,6 +39,7 @@ pub(super) struct Spaces<'s> {
     pub harbor: Option<&'s Harbor>,
     pub counter: &'s Counter,
     pub refusals: &'s Mutex<Refusals>,
+    pub hidden: &'s Mutex<Hidden>,
     /// How long the registry is not asked again for what it refused once.
     pub interval: Duration,
 }
@@ -54,6 +54,8 @@ pub(super) struct Outcome {
     /// Of some spaces the next pass can record what they hold, and this one could not: they are new, or somebody else
     /// changed them at the same time.
     pub unmeasured: bool,
+    /// The next pass asks for spaces that this one could not ask for, or got no answer about.
+    pub unfinished: bool,
 }
 
 impl Spaces<'_> {
@@ -62,8 +64,13 @@ impl Spaces<'_> {
         self.counter.to_record(plan.create.len() + plan.observe.len());
         self.create(plan.create, &mut outcome).await;
         self.observe(plan.observe, &mut outcome).await;
-        for (name, path) in some_of(plan.missing) {
-            outcome.failed += usize::from(self.ask_for(&name, &path).await.is_err());
+        let (missing, more) = self.hidden().choose(plan.missing);
+        outcome.unfinished = more;
+        for (name, path) in missing {
+            match self.ask_for(&name, &path).await {
+                Ok(settled) => outcome.unfinished |= !settled,
+                Err(_) => outcome.failed += 1,
+            }
         }
         let Some(harbor) = self.harbor else { return outcome };
         let make = |(name, path, visibility)| (name, Wish { path, visibility, make: true });
@@ -104,6 +111,10 @@ impl Spaces<'_> {
                 tracing::warn!(registry = %self.registry, %space, %fault, "the registry refuses what is recorded of a project");
             }
         }
+    }
+
+    fn hidden(&self) -> MutexGuard<'_, Hidden> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refusals(&self) -> MutexGuard<'_, Refusals> {
@@ -178,33 +189,39 @@ impl Spaces<'_> {
         Document { status: serde_json::to_value(&status).unwrap_or_default(), ..document }
     }
 
-    /// Asks for a space that was there and is not on the list: whether it is gone, or only not to be seen.
-    async fn ask_for(&self, name: &Name, path: &Name) -> Result<(), StoreError> {
+    /// Asks for a space that was there and is not on the list: whether it is gone, or only not to be seen. `false`: that is
+    /// not known, or it came back meanwhile.
+    async fn ask_for(&self, name: &Name, path: &Name) -> Result<bool, StoreError> {
         if let Some(harbor) = self.harbor {
-            match harbor.space(path).await {
+            let told = harbor.space(path).await;
+            match told {
                 Ok(None) => {}
                 // Public ones are on everybody's list.
                 Ok(Some(_)) | Err(Fault::NotPermitted(_)) => {
-                    return self
-                        .change(name, |space, status| {
-                            write(space, status, &Observation::unseen(space), self.identity);
-                        })
-                        .await;
+                    let unseen = |space: &Space, status: &mut SpaceStatus| {
+                        write(space, status, &Observation::unseen(space), self.identity);
+                    };
+                    self.change(name, unseen).await?;
+                    if told.is_err() {
+                        self.hidden().note(name);
+                    }
+                    return Ok(told.is_err());
                 }
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(false),
             }
         }
-        let Some(document) = self.store.get(Kind::RegistrySpace, name).await? else { return Ok(()) };
-        let Record::Space(Entry::Valid(space)) = convert::record(&document) else { return Ok(()) };
+        let Some(document) = self.store.get(Kind::RegistrySpace, name).await? else { return Ok(true) };
+        let Record::Space(Entry::Valid(space)) = convert::record(&document) else { return Ok(true) };
         if is_wanted(&space) {
             tracing::warn!(registry = %self.registry, space = %path, "a bound project is gone from the registry");
-            return self
-                .change(name, |space, status| write(space, status, &Observation::gone(space), self.identity))
-                .await;
+            let gone = |space: &Space, status: &mut SpaceStatus| {
+                write(space, status, &Observation::gone(space), self.identity);
+            };
+            return self.change(name, gone).await.map(|()| true);
         }
         tracing::info!(registry = %self.registry, space = %path, "a project is gone from the registry");
         match self.store.delete(Kind::RegistrySpace, name, &document.version).await {
-            Err(StoreError::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(StoreError::NotFound { .. }) | Ok(()) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -317,16 +334,6 @@ fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation, of:
     if *status != before {
         status.observed_at = Some(Timestamp::now());
     }
-}
-
-/// Some of those that are not on the list, others each time: where the account lost its rights, that is all of them.
-fn some_of(mut missing: Vec<(Name, Name)>) -> Vec<(Name, Name)> {
-    if missing.len() > ASKED_FOR {
-        let start = usize::try_from(Timestamp::now().as_second()).unwrap_or_default() % missing.len();
-        missing.rotate_left(start);
-        missing.truncate(ASKED_FOR);
-    }
-    missing
 }
 
 /// Whether a space is for everybody.

@@ -2,6 +2,7 @@
 //! Each wish once: what does not come true so is left to the next reading, which looks at what there is.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
@@ -11,7 +12,7 @@ use super::keeper::Standing;
 use super::progress::Counter;
 use super::refusals::{Refusals, Wish};
 use super::spaces::{Outcome, Spaces};
-use crate::domain::record::{Name, Owner, Records, Registry, Visibility};
+use crate::domain::record::{Name, Owner, Records, Registry, RegistryType, Space, Visibility};
 use crate::registry::harbor::Harbor;
 
 /// Fulfils the wishes for one registry.
@@ -80,6 +81,7 @@ impl Wishes {
             harbor: Some(harbor),
             counter: &Counter::default(),
             refusals: &self.refusals,
+            hidden: &Mutex::default(),
             interval: self.shared.settings.interval,
         };
         let mut outcome = Outcome::default();
@@ -108,4 +110,32 @@ fn wishes(records: &Records, name: &Name, registry: &Registry) -> Vec<(Name, Wis
         wishes.push((record.clone(), wish, project));
     }
     wishes
+}
+
+/// Hash of the spaces whose declared state differs from the observed one. A number, since of a registry that never answered
+/// that is every space.
+pub(super) fn digest(registry: &Registry, records: &Records, name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (record, space) in wished(registry, records, name) {
+        let public = space.visibility.map(|visibility| visibility == Visibility::Public);
+        (record, public, space.confirmed.get()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Spaces whose declared state differs from the observed one: projects to be made, to be of another visibility, or whose
+/// bindings were confirmed.
+pub(super) fn wished<'r>(
+    registry: &Registry,
+    records: &'r Records,
+    name: &'r str,
+) -> impl Iterator<Item = (&'r Name, &'r Space)> {
+    let is_ours = registry.owner == Owner::Platform && registry.kind == RegistryType::Harbor;
+    let spaces = records.spaces.iter().filter(move |_| is_ours);
+    let spaces = spaces.filter_map(|(record, entry)| Some((record, entry.valid()?)));
+    spaces.filter(move |(_, space)| {
+        let differs = space.visibility.is_some() && space.visibility != space.observed && !space.missing;
+        let confirmed = space.suspended && space.confirmed.get().is_some();
+        space.registry == name && (space.project.get().is_none() || differs || confirmed)
+    })
 }

@@ -1,30 +1,29 @@
 //! The work for one registry: a pass every interval, and at once when its record changes. Its accounts are kept beside
 //! that, see [`super::keeper`].
+//!
+//! To read everything takes a login for each call, and logins are dear: while nothing is to be done, a pass only looks
+//! whether something changed ([`RegistryClient::unchanged`]), most of the time without a login.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::{Either, select};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
+use super::hidden::Hidden;
 use super::keeper::{Keeper, Standing};
-use super::plan::{Plan, Recorded};
-use super::progress::Counter;
+use super::reading::{Discovery, Reading};
 use super::refusals::Refusals;
 use super::report::{Counts, Report};
-use super::spaces::{Outcome, Spaces, is_public};
+use super::spaces::Outcome;
 use super::status::{self, Requests};
-use super::wishes::Wishes;
+use super::wishes::{self, Wishes};
 use super::{Registries, spaces_of};
-use crate::domain::record::{Entry, Name, Owner, Records, Registry, RegistryType, Visibility};
+use crate::domain::record::{Entry, Name, Owner, Records, Registry, RegistryType};
 use crate::registry::clients::{self, Unconnected};
 use crate::registry::fault::Fault;
-use crate::registry::{Checked, Found, RegistryClient, Tier, Usage};
-use crate::store::manifest::RegistryStatus;
+use crate::registry::{Checked, RegistryClient, Tier};
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -33,10 +32,18 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How soon a credential is read again that the store did not give, and a registry asked again that may be well in a moment:
 /// each time twice as late, up to the interval.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often what a registry holds is measured.
+/// The longest pause that a registry may ask for.
+const PAUSE_MAX: Duration = Duration::from_mins(5);
+/// How often what a registry holds is measured; of a Harbor that is a login for each hundred projects.
 const MEASURE: Duration = Duration::from_mins(5);
-/// How long a discovery goes on before its progress is told, and how often.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MEASURE_HARBOR: Duration = Duration::from_mins(30);
+/// In every so many passes all is read, whatever the looks in between show, and no more seldom than that.
+const READ_EACH: u32 = 30;
+const READ: Duration = Duration::from_mins(15);
+/// In every so many passes a person's account logs in, and no more seldom than that. A robot's does in each: that costs
+/// a Harbor a sixth.
+const LOGIN_EACH: u32 = 5;
+const LOGIN: Duration = Duration::from_secs(150);
 
 /// See the module's text.
 pub(super) struct Worker {
@@ -63,20 +70,20 @@ pub(super) struct Worker {
     /// Why the registry could not be worked with, as was last logged.
     trouble: Option<&'static str>,
     refusals: Arc<Mutex<Refusals>>,
+    hidden: Mutex<Hidden>,
+    /// What was found when there was last nothing left to do.
+    rest: Option<Rest>,
     /// The registry was changed for an administrator, and is to be read.
     changed: Arc<Notify>,
 }
 
-/// What a discovery found.
-#[derive(Default)]
-struct Discovery {
-    /// `None` where registries of the type have no spaces.
+/// What holds while nothing changes.
+struct Rest {
     counts: Option<Counts>,
-    usage: Option<Usage>,
-    /// The registry was changed on the way.
-    changed: bool,
-    /// As in [`Outcome`].
-    unmeasured: bool,
+    /// When everything is read again.
+    until: Instant,
+    /// When the account logs in again.
+    login_at: Instant,
 }
 
 impl Worker {
@@ -96,6 +103,8 @@ impl Worker {
             begun: None,
             trouble: None,
             refusals: Arc::default(),
+            hidden: Mutex::default(),
+            rest: None,
             changed: Arc::default(),
         }
     }
@@ -132,13 +141,15 @@ impl Worker {
             if let Some(registry) = entry.valid() {
                 if seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, entry)) {
                     if self.is_news(registry).await {
+                        self.rest = None;
                         pass_at = pass_at.min(Instant::now() + DEBOUNCE);
                     }
                     seen = Some(entry.clone());
                 }
-                let wishes = wishes(registry, &records, &self.name);
+                let wishes = wishes::digest(registry, &records, &self.name);
                 if wishes != self.wishes {
                     self.wishes = wishes;
+                    self.rest = None;
                     pass_at = pass_at.min(Instant::now() + DEBOUNCE);
                 }
                 if pass_at <= Instant::now() {
@@ -148,7 +159,10 @@ impl Worker {
             drop(records);
             tokio::select! {
                 Ok(()) = count.changed() => {}
-                () = changed.notified() => pass_at = pass_at.min(Instant::now() + DEBOUNCE),
+                () = changed.notified() => {
+                    self.rest = None;
+                    pass_at = pass_at.min(Instant::now() + DEBOUNCE);
+                }
                 () = sleep_until(pass_at) => {}
             }
         }
@@ -163,6 +177,7 @@ impl Worker {
             self.measure_at = Instant::now();
             self.announce = true;
             self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.hidden.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         // Where the password was wrong, another one may be stored now: to look costs the registry nothing.
         let rejected = self.trouble.is_some_and(|reason| reason.starts_with("Credentials"));
@@ -185,6 +200,11 @@ impl Worker {
                 return RETRY;
             }
         };
+        if let Some(report) = self.at_rest(client.as_ref(), registry, records).await {
+            self.tell(registry, report).await;
+            return interval;
+        }
+        self.rest = None;
         let mut report = Report { followed: self.requests.sync, ..Report::default() };
         let mut next = interval;
         match client.check().await {
@@ -207,7 +227,7 @@ impl Worker {
             }
             Err(fault) => {
                 next = match &fault {
-                    Fault::RateLimited { retry_after: Some(asked) } => interval.max(*asked).min(MEASURE),
+                    Fault::RateLimited { retry_after: Some(asked) } => interval.max(*asked).min(PAUSE_MAX),
                     _ => interval,
                 };
                 report.checked = Some(Err(fault));
@@ -247,8 +267,12 @@ impl Worker {
             self.begun = Some(Instant::now());
             tracing::info!(registry = %self.name, recorded = recorded.len(), "a discovery of the registry's spaces begins");
         }
-        match self.discover(client, registry, &recorded, tier, measure).await {
-            Ok(Discovery { counts, usage, changed, unmeasured }) => {
+        let (refusals, hidden) = (&*self.refusals, &self.hidden);
+        let (name, shared, recorded) = (&self.name, &self.shared, &*recorded);
+        let reading = Reading { name, shared, refusals, hidden, client, registry, recorded, tier, measure };
+        match reading.discover().await {
+            Ok(Discovery { counts, usage, outcome }) => {
+                let Outcome { changed, failed, unmeasured, unfinished } = outcome;
                 if let Some(begun) = self.begun.take() {
                     let Counts { spaces, public, bound, .. } = counts.unwrap_or_default();
                     let took = begun.elapsed();
@@ -262,73 +286,52 @@ impl Worker {
                 if unmeasured {
                     self.measure_at = Instant::now();
                 } else if measure {
-                    self.measure_at = Instant::now() + MEASURE;
+                    let harbor = registry.kind == RegistryType::Harbor;
+                    self.measure_at = Instant::now() + if harbor { MEASURE_HARBOR } else { MEASURE };
+                }
+                if !self.again && failed == 0 && !unfinished {
+                    let read = READ.min(READ_EACH * self.shared.settings.interval);
+                    let (until, login_at) = (Instant::now() + read, self.next_login(tier));
+                    self.rest = Some(Rest { counts, until, login_at });
                 }
             }
             Err(fault) => report.discovered = Some(Err(fault)),
         }
     }
 
-    /// Reads all spaces and what they hold, and records both.
-    async fn discover(
-        &self,
+    /// What there is to tell where nothing changed and nothing is to be done; `None` where everything is to be read.
+    async fn at_rest(
+        &mut self,
         client: &dyn RegistryClient,
         registry: &Registry,
-        recorded: &[Recorded],
-        tier: Tier,
-        measure: bool,
-    ) -> Result<Discovery, Fault> {
-        let counter = Counter::default();
-        let work = async {
-            let heard = |read, of| counter.read(read, of);
-            let found = client.spaces(&heard).await?;
-            let usage = if measure {
-                self.usage(client, tier, found.as_deref().unwrap_or_default()).await
-            } else {
-                None
-            };
-            let Some(found) = found else { return Ok(Discovery { usage, ..Discovery::default() }) };
-            let nothing = HashMap::new();
-            let by_space = usage.as_ref().map_or(&nothing, |usage| &usage.by_space);
-            let counts = count(&found, recorded);
-            // What a workspace integrates is for it alone: nothing is bound, and nobody fills the store with it.
-            if registry.owner == Owner::Platform {
-                let spaces = Spaces {
-                    registry: &self.name,
-                    identity: &registry.identity,
-                    store: &*self.shared.store,
-                    harbor: client.harbor(),
-                    counter: &counter,
-                    refusals: &self.refusals,
-                    interval: self.shared.settings.interval,
-                };
-                let Outcome { changed, failed, unmeasured } =
-                    spaces.carry_out(Plan::new(found, recorded, by_space, &registry.identity)).await;
-                if failed > 0 {
-                    tracing::warn!(registry = %self.name, failed, "some spaces could not be recorded; the next pass tries again");
-                }
-                return Ok(Discovery { counts: Some(counts), usage, changed, unmeasured });
+        records: &Records,
+    ) -> Option<Report> {
+        let now = Instant::now();
+        let rest = self.rest.as_ref().filter(|rest| now < rest.until && now < self.measure_at)?;
+        let (logs_in, counts) = (rest.login_at <= now, rest.counts);
+        {
+            let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            if wishes::wished(registry, records, &self.name).any(|(record, _)| !refusals.waits(record, now)) {
+                return None;
             }
-            Ok(Discovery { counts: Some(counts), usage, ..Discovery::default() })
-        };
-        let since = Timestamp::now();
-        let telling = async {
-            loop {
-                sleep(PATIENCE).await;
-                let progress = counter.progress(since);
-                let tell = |status: &mut RegistryStatus, _| status.progress = Some(progress);
-                status::change(&*self.shared.store, &self.name, &registry.identity, tell).await;
-            }
-        };
-        match select(Box::pin(work), Box::pin(telling)).await {
-            Either::Left((outcome, _)) => outcome,
-            Either::Right((never, _)) => never,
         }
+        let checked = client.unchanged(logs_in).await?;
+        if logs_in {
+            let login_at = self.next_login(checked.tier);
+            self.rest.as_mut()?.login_at = login_at;
+        }
+        // Without a login, what is private was not looked at.
+        let discovered = counts.filter(|_| logs_in).map(Ok);
+        let followed = self.requests.sync;
+        Some(Report { checked: Some(Ok(checked)), discovered, followed, ..Report::default() })
     }
 
-    async fn usage(&self, client: &dyn RegistryClient, tier: Tier, found: &[Found]) -> Option<Usage> {
-        let asked = client.usage(tier, found).await;
-        asked.inspect_err(|fault| tracing::warn!(registry = %self.name, %fault, "the registry does not tell what it holds")).ok()
+    fn next_login(&self, tier: Tier) -> Instant {
+        let pause = match tier {
+            Tier::Robot(_) => Duration::ZERO,
+            _ => LOGIN.min(LOGIN_EACH * self.shared.settings.interval),
+        };
+        Instant::now() + pause
     }
 
     /// The client of the record as it is now, with the credential that is stored now.
@@ -336,7 +339,9 @@ impl Worker {
         let client = self.shared.clients.of(&self.name, registry).await?;
         if self.connection.as_ref().is_none_or(|(_, known)| !Arc::ptr_eq(known, &client)) {
             self.measure_at = Instant::now();
+            self.rest = None;
             self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.hidden.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         self.connection = Some((registry.clone(), client.clone()));
         Ok(client)
@@ -380,33 +385,4 @@ fn same_work(one: &Registry, other: &Registry) -> bool {
     // Of a workspace's registry it follows from the status, which is pullgate's own.
     let pull = |r: &Registry| (r.owner == Owner::Platform).then_some(r.pull_credentials);
     one.identity == other.identity && pull(one) == pull(other) && clients::same_way(one, other)
-}
-
-/// Stands for what is not so yet and somebody wants: projects to be made, or to be of another visibility. A number, since
-/// of a registry that never answered that is every space.
-fn wishes(registry: &Registry, records: &Records, name: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    if registry.owner == Owner::Platform && registry.kind == RegistryType::Harbor {
-        for (record, entry) in &records.spaces {
-            let Some(space) = entry.valid().filter(|space| space.registry == name) else { continue };
-            let differs = space.visibility.is_some() && space.visibility != space.observed && !space.missing;
-            let confirmed = space.suspended && space.confirmed.get().is_some();
-            if space.project.get().is_none() || differs || confirmed {
-                let public = space.visibility.map(|visibility| visibility == Visibility::Public);
-                (record, public, space.confirmed.get()).hash(&mut hasher);
-            }
-        }
-    }
-    hasher.finish()
-}
-
-fn count(found: &[Found], recorded: &[Recorded]) -> Counts {
-    let bound =
-        recorded.iter().filter(|(_, entry)| entry.valid().is_some_and(|space| !space.workspaces.is_empty()));
-    Counts {
-        spaces: found.len(),
-        public: found.iter().filter(|found| is_public(found)).count(),
-        bound: bound.count(),
-        repositories: found.iter().map(|found| found.repositories).sum(),
-    }
 }

@@ -45,24 +45,42 @@ struct User {
 }
 
 /// One login's outcome.
-enum Look {
+pub(super) enum Look {
     Accepted(Tier),
-    /// And whether the password was looked at, by how long the answer took.
-    Refused {
-        looked_at: bool,
-    },
+    Refused(Refusal),
+}
+
+/// A refused login.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    /// The password was looked at.
+    looked_at: bool,
+}
+
+impl Refusal {
+    /// One whose answer took so long.
+    pub fn after(time: Duration) -> Self {
+        Self { looked_at: time >= LOOKED_AT }
+    }
 }
 
 impl Harbor {
-    /// Logs in as the integrating account.
+    /// Logs in as the integrating account. `refused`: a login just now that was refused.
     ///
     /// # Errors
     /// [`Fault::CredentialsRejected`] where the password is wrong, [`Fault::CredentialsNotChecked`] where that cannot be
     /// told.
-    pub(super) async fn log_in(&self) -> Result<Tier, Fault> {
-        let looked_at = match self.look().await? {
+    pub(super) async fn log_in(&self, refused: Option<Refusal>) -> Result<Tier, Fault> {
+        let first = match refused {
+            Some(refusal) => {
+                self.http.doubt();
+                Look::Refused(refusal)
+            }
+            None => self.look().await?,
+        };
+        let looked_at = match first {
             Look::Accepted(tier) => return Ok(tier),
-            Look::Refused { looked_at } => looked_at,
+            Look::Refused(Refusal { looked_at }) => looked_at,
         };
         let mut health = pin!(self.can_check());
         if looked_at && !self.http.held_before() {
@@ -89,7 +107,7 @@ impl Harbor {
         };
         match again {
             Look::Accepted(tier) => Ok(tier),
-            Look::Refused { looked_at } => {
+            Look::Refused(Refusal { looked_at }) => {
                 health.map_err(Fault::CredentialsNotChecked)?;
                 let patience = if self.http.held_before() { KNOWN } else { NEW };
                 if looked_at || self.http.doubt() > patience {
@@ -100,13 +118,13 @@ impl Harbor {
         }
     }
 
-    async fn look(&self) -> Result<Look, Fault> {
+    pub(super) async fn look(&self) -> Result<Look, Fault> {
         let asked = Instant::now();
         let answer = self.http.call(self.get("/users/current", &[]).login(Login::Own)).await?;
         let tier = match answer.status {
             StatusCode::UNAUTHORIZED => {
                 self.http.doubt();
-                return Ok(Look::Refused { looked_at: asked.elapsed() >= LOOKED_AT });
+                return Ok(Look::Refused(Refusal::after(asked.elapsed())));
             }
             // The account of a robot, which is no user.
             StatusCode::PRECONDITION_FAILED => Tier::Robot(Rights::default()),

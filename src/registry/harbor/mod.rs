@@ -7,8 +7,10 @@ mod login;
 mod projects;
 pub mod rights;
 mod robots;
+mod unchanged;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
@@ -16,6 +18,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use self::login::Refusal;
+use self::unchanged::Memory;
 pub use robots::{NewRobot, Robot, RobotAccount};
 
 use super::distribution::Distribution;
@@ -29,13 +33,25 @@ use crate::domain::record::bounds;
 const OLDEST: (u32, u32) = (2, 4);
 const OLDEST_TEXT: &str = "2.4";
 
+/// How long a system admin's account is taken for one while nothing speaks against it: to ask is a login more.
+const BELIEVED: Duration = Duration::from_mins(30);
+
 /// A Harbor behind its HTTP.
 #[derive(Debug)]
 pub struct Harbor {
     http: Http,
     distribution: Distribution,
-    /// What the integrating account was last found to be.
-    account: Mutex<Option<Tier>>,
+    account: Mutex<Account>,
+    memory: Mutex<Memory>,
+}
+
+/// The integrating account.
+#[derive(Debug, Default)]
+struct Account {
+    /// What it was last found to be.
+    tier: Option<Tier>,
+    /// Until when a login that holds is enough to take a system admin for one.
+    until: Option<Instant>,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +78,12 @@ impl Harbor {
     /// The Harbor that `http` leads to.
     pub fn new(http: Http) -> Self {
         let http = http.judged_by_check();
-        Self { http, distribution: Distribution::default(), account: Mutex::default() }
+        Self {
+            http,
+            distribution: Distribution::default(),
+            account: Mutex::default(),
+            memory: Mutex::default(),
+        }
     }
 
     /// The HTTP that it is talked to by.
@@ -75,6 +96,7 @@ impl Harbor {
 impl RegistryClient for Harbor {
     /// The one place that tries user name and password, after it was shown that this is a Harbor.
     async fn check(&self) -> Result<Checked, Fault> {
+        let refused = self.memory().forget();
         let open: SystemInfo = self.info(Login::Anonymous).await?;
         if open.auth_mode.is_none() {
             return Err(Fault::NotA("Harbor"));
@@ -82,22 +104,26 @@ impl RegistryClient for Harbor {
         if !self.http.has_credential() {
             return Err(Fault::CredentialsMissing);
         }
-        let mut tier = self.log_in().await?;
-        if let Tier::Robot(rights) = &mut tier {
-            *rights = self.rights().await?;
-        }
-        *self.account() = Some(tier);
-        let SystemInfo { harbor_version, read_only, .. } = self.info(self.http.own()).await?;
+        let (tier, SystemInfo { harbor_version, read_only, .. }) = self.log_in_and_ask(refused).await?;
         let version = brief(&harbor_version.unwrap_or_default(), bounds::VERSION);
         // Where none is told, what is asked for next shows whether it is there.
         if !version.is_empty() && numbers(&version).is_none_or(|found| found < OLDEST) {
             return Err(Fault::TooOld { found: version, needed: OLDEST_TEXT });
         }
-        Ok(Checked { version, tier, read_only, unhealthy: self.unhealthy().await?, anonymous: None })
+        let checked =
+            Checked { version, tier, read_only, unhealthy: self.unhealthy().await?, anonymous: None };
+        self.memory().checked(&checked);
+        Ok(checked)
+    }
+
+    async fn unchanged(&self, logs_in: bool) -> Option<Checked> {
+        self.is_unchanged(logs_in).await
     }
 
     async fn spaces(&self, progress: OnProgress<'_>) -> Result<Option<Vec<Found>>, Fault> {
-        self.projects(progress).await.map(Some)
+        let found = self.projects(progress).await?;
+        self.memory().read(&found);
+        Ok(Some(found))
     }
 
     async fn usage(&self, tier: Tier, spaces: &[Found]) -> Result<Usage, Fault> {
@@ -115,7 +141,7 @@ impl RegistryClient for Harbor {
             match self.space(project).await {
                 Ok(None) => return Err(Fault::NoProject(project.to_owned())),
                 Err(Fault::CredentialsNotChecked(_)) => {
-                    self.log_in().await?;
+                    self.log_in(None).await?;
                     return ask().await;
                 }
                 _ => {}
@@ -130,8 +156,56 @@ impl RegistryClient for Harbor {
 }
 
 impl Harbor {
-    fn account(&self) -> MutexGuard<'_, Option<Tier>> {
+    /// Who the account is, and what is told to it.
+    async fn log_in_and_ask(&self, refused: Option<Refusal>) -> Result<(Tier, SystemInfo), Fault> {
+        let mut refused = refused;
+        // Of a right that a system admin lost, a call is told; of one that somebody else got, nobody is.
+        let is_admin = {
+            let account = self.account();
+            let believed = account.until.is_some_and(|until| Instant::now() < until);
+            account.tier == Some(Tier::SystemAdmin) && believed && refused.is_none()
+        };
+        if is_admin {
+            let asked = Instant::now();
+            let info = self.info(self.http.own()).await?;
+            // Nobody else is told the version.
+            if info.harbor_version.is_some() {
+                self.http.accepted();
+                return Ok((Tier::SystemAdmin, info));
+            }
+            refused = Some(Refusal::after(asked.elapsed()));
+        }
+        let mut tier = self.log_in(refused).await?;
+        if let Tier::Robot(rights) = &mut tier {
+            *rights = self.rights().await?;
+        }
+        *self.account() = Account { tier: Some(tier), until: Some(Instant::now() + BELIEVED) };
+        Ok((tier, self.info(self.http.own()).await?))
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A login was refused. Why, the next pass finds out, which believes nothing that was found before.
+    fn refused(&self) -> Fault {
+        self.memory().forget();
+        self.http.refused()
+    }
+
+    /// A right lacks. Where the account had every one of them, the next pass looks what it is now.
+    fn not_permitted(&self, to: Denied) -> Fault {
+        let mut account = self.account();
+        if account.tier == Some(Tier::SystemAdmin) {
+            account.until = None;
+            drop(account);
+            self.memory().forget();
+        }
+        Fault::NotPermitted(to)
     }
 
     async fn info(&self, login: Login) -> Result<SystemInfo, Fault> {
@@ -162,13 +236,17 @@ impl Harbor {
 
     /// A call as the integrating account, whose answer must be a success.
     async fn own(&self, call: Call, to: &'static str) -> Result<Answer, Fault> {
-        let answer = self.http.call(call.login(Login::Own)).await?;
+        self.succeed(call.login(Login::Own), to).await
+    }
+
+    async fn succeed(&self, call: Call, to: &'static str) -> Result<Answer, Fault> {
+        let answer = self.http.call(call).await?;
         match answer.status {
             status if status.is_success() => Ok(answer),
             // Every write is denied with that word where Harbor is read-only, and a right that lacks with FORBIDDEN.
             StatusCode::FORBIDDEN if says(&answer, "DENIED") => Err(Fault::ReadOnly),
-            StatusCode::UNAUTHORIZED => Err(self.http.refused()),
-            StatusCode::FORBIDDEN => Err(Fault::NotPermitted(Denied::new(to, answer.words))),
+            StatusCode::UNAUTHORIZED => Err(self.refused()),
+            StatusCode::FORBIDDEN => Err(self.not_permitted(Denied::new(to, answer.words))),
             StatusCode::NOT_FOUND => Err(Fault::NotFound),
             StatusCode::CONFLICT => Err(Fault::Conflict(answer.words)),
             _ => Err(answer.declined()),

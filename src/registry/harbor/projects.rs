@@ -91,13 +91,25 @@ impl Harbor {
     /// # Errors
     /// A page could not be read; a part of the list is no list.
     pub(super) async fn projects(&self, progress: OnProgress<'_>) -> Result<Vec<Found>, Fault> {
-        let (mut found, total) = self.page(1).await?;
+        self.listed(&[("with_detail", "true")], Login::Own, progress).await
+    }
+
+    /// All pages of the projects that a query lists.
+    pub(super) async fn listed(
+        &self,
+        query: &[(&str, &str)],
+        login: Login,
+        progress: OnProgress<'_>,
+    ) -> Result<Vec<Found>, Fault> {
+        let (mut found, total) = self.page(query, 1, PAGE, login.clone()).await?;
         if total > MOST {
             return Err(Fault::TooMany(MOST, "projects"));
         }
         progress(found.len(), total);
         // Harbor counts, and pages are asked for by number: `Link` is relative and unescaped.
-        let pages = stream::iter(2..=total.div_ceil(PAGE)).map(|page| self.page(page)).buffered(CALLS);
+        let pages =
+            stream::iter(2..=total.div_ceil(PAGE)).map(|page| self.page(query, page, PAGE, login.clone()));
+        let pages = pages.buffered(CALLS);
         let mut pages = std::pin::pin!(pages);
         while let Some((more, _)) = pages.try_next().await? {
             found.extend(more);
@@ -106,13 +118,20 @@ impl Harbor {
         Ok(each_once(found))
     }
 
-    async fn page(&self, page: usize) -> Result<(Vec<Found>, usize), Fault> {
-        let (page, size) = (page.to_string(), PAGE.to_string());
-        let query = [("with_detail", "true"), ("page", page.as_str()), ("page_size", size.as_str())];
-        let answer = self.own(self.get("/projects", &query), "list projects").await?;
+    /// One page of the projects that a query lists, and how many there are in all.
+    pub(super) async fn page(
+        &self,
+        query: &[(&str, &str)],
+        page: usize,
+        size: usize,
+        login: Login,
+    ) -> Result<(Vec<Found>, usize), Fault> {
+        let (page, text) = (page.to_string(), size.to_string());
+        let query = [query, &[("page", page.as_str()), ("page_size", text.as_str())]].concat();
+        let answer = self.succeed(self.get("/projects", &query).login(login), "list projects").await?;
         let projects: Vec<Project> = answer.json("projects")?;
         let total = answer.number("x-total-count").ok_or(Fault::Malformed("projects"))?;
-        if projects.len() > PAGE {
+        if projects.len() > size {
             return Err(Fault::Malformed("projects"));
         }
         Ok((projects.into_iter().map(Found::from).collect(), total))
@@ -126,10 +145,10 @@ impl Harbor {
         let exists = self.request(Method::HEAD, "/projects", &[("project_name", path)]).login(Login::Own);
         match self.http.call(exists).await?.status {
             StatusCode::NOT_FOUND => return Ok(None),
-            StatusCode::UNAUTHORIZED => return Err(self.http.refused()),
+            StatusCode::UNAUTHORIZED => return Err(self.refused()),
             // Whoever is no system admin is not told what is not there.
             StatusCode::FORBIDDEN if self.sees_all() => return Ok(None),
-            StatusCode::FORBIDDEN => return Err(Fault::NotPermitted("see the project".into())),
+            StatusCode::FORBIDDEN => return Err(self.not_permitted("see the project".into())),
             status if status.is_success() => {}
             status => return Err(Fault::Rejected(status.as_u16())),
         }
@@ -160,7 +179,7 @@ impl Harbor {
 
     /// Whether every project is shown to the integrating account.
     fn sees_all(&self) -> bool {
-        matches!(*self.account(), Some(Tier::Robot(rights)) if rights.sees_all())
+        matches!(self.account().tier, Some(Tier::Robot(rights)) if rights.sees_all())
     }
 
     /// Makes a project.

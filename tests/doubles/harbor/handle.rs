@@ -201,6 +201,12 @@ impl Harbor {
         state.users.get_mut(user).unwrap().admin_of.insert(id);
     }
 
+    pub fn revoke_sysadmin(&self, user: &str) {
+        let mut state = self.state();
+        let user = state.users.get_mut(user).unwrap();
+        (user.sysadmin, user.sysadmin_by_group) = (false, false);
+    }
+
     /// As the identity provider's group of administrators does.
     pub fn make_sysadmin_by_group(&self, user: &str) {
         self.state().users.get_mut(user).unwrap().sysadmin_by_group = true;

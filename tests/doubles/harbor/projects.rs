@@ -89,7 +89,7 @@ impl State {
 async fn list(call: Call) -> Answer {
     let query = Query::of(&call.uri)?;
     let (name, public) = (query.get("name").map(str::to_lowercase), query.boolean("public")?);
-    query.boolean("with_detail")?;
+    let with_detail = query.boolean("with_detail")?.unwrap_or(true);
     let state = call.state();
     let mut shown: Vec<_> = state
         .projects
@@ -100,8 +100,20 @@ async fn list(call: Call) -> Answer {
         .filter(|project| query.lets("name", &project.name))
         .filter(|project| query.lets("public", &project.is_public().to_string()))
         .collect();
-    shown.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(query.answer(shown, |project| state.project_json(&call.caller, project)))
+    match query.get("sort") {
+        // No two are made at one time, and numbers are given in the order of making.
+        Some("-creation_time") => shown.sort_by_key(|project| std::cmp::Reverse(project.id)),
+        _ => shown.sort_by(|a, b| a.name.cmp(&b.name)),
+    }
+    let show = |project: &Project| {
+        let mut json = state.project_json(&call.caller, project);
+        // Without details there is no metadata, and so no visibility.
+        if !with_detail {
+            json["metadata"] = json!({});
+        }
+        json
+    };
+    Ok(query.answer(shown, show))
 }
 
 async fn exists(call: Call) -> Answer<StatusCode> {
