@@ -152,13 +152,24 @@ proptest! {
             prop_assert_eq!(!entries.is_empty(), scope.entitled());
             for key in entries.keys() {
                 let (host, path) = key.split_once("/v2/").unwrap();
-                prop_assert!(key.ends_with('/'));
-                let image = format!("{host}/{path}{}app", if path.is_empty() { "any/" } else { "" });
+                let image = match path {
+                    "" => format!("{host}/any/app"),
+                    // The repository of exactly that path, for which there is no slash at the end.
+                    path if !path.ends_with('/') => format!("{host}/{path}"),
+                    path => format!("{host}/{path}app"),
+                };
                 let decision = decide(&scope, &Request { image: &image, always: None, now: 0 });
                 prop_assert!(decision.allowed(), "a credential for {} that is {:?}", image, decision.reason);
             }
-            // What a node does with the entries: host and path are compared by their first bytes.
-            let matches = |image: &str| entries.keys().any(|key| image.starts_with(&key.replacen("/v2/", "/", 1)));
+            // What a node does with the entries: host and path are compared by their first bytes. An entry for one repository
+            // matches neighbours of longer names too, and needs another entry beside it that does not.
+            let matches = |image: &str| {
+                let below = entries.keys().filter(|key| key.ends_with('/'));
+                below.map(|key| key.replacen("/v2/", "/", 1)).any(|start| image.starts_with(&start))
+            };
+            for exact in entries.keys().filter(|key| !key.ends_with('/')) {
+                prop_assert!(entries.contains_key(&format!("{exact}/")), "{}", exact);
+            }
             for host in HOSTS {
                 for path in PATHS {
                     let image = format!("{host}/{path}/app:1");

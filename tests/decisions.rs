@@ -125,7 +125,7 @@ fn a_workspace_registry_is_for_its_own_and_unmanaged_for_others() {
     let outcome = |namespace: &str, image: &str| judge(&r, namespace, image, |d| (d.reason, d.needs_always));
     assert_eq!(outcome("a-prod", "r.a.io/acme/x"), (Reason::WorkspaceRegistry, true));
     assert_eq!(outcome("a-prod", "r.a.io/acme-evil/x"), (Reason::Unmanaged, false));
-    assert_eq!(outcome("a-prod", "r.a.io/acme"), (Reason::Unmanaged, false));
+    assert_eq!(outcome("a-prod", "r.a.io/acme"), (Reason::WorkspaceRegistry, true), "a repository too");
     assert_eq!(outcome("b-prod", "r.a.io/acme/x"), (Reason::Unmanaged, true));
     assert_eq!(
         outcome("a-prod", "r.a.io/org/repo:1"),

@@ -25,6 +25,7 @@ mod image_cli;
 mod image_references;
 mod lease;
 mod managed_harbor;
+mod path_claims;
 mod pod_schema;
 mod real_registry;
 mod record_bounds;

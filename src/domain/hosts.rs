@@ -97,8 +97,10 @@ impl Hosts {
         held
     }
 
-    /// The claims on a host that cover a repository path: those on the whole of it, and on every leading run of its
-    /// segments, all of them included: `org/repo` is a repository too. One alone is an owner of repositories. A registry that claims several of them is among them more than once.
+    /// The claims on a host that cover a repository path: those on the whole host, and those on every leading run of the
+    /// path's segments, the whole path included: `acme` covers the repository `acme` as it covers `acme/app`. Docker Hub has
+    /// no repository of one segment, since `acme` there is read as `library/acme`. A registry that claims several of the
+    /// runs is among the claims more than once.
     pub fn claims<'a>(&'a self, host: &'a HostEntry, path: &'a str) -> impl Iterator<Item = &'a Claim> {
         host.whole.iter().chain(self.partial(host, path))
     }
@@ -106,8 +108,7 @@ impl Hosts {
     /// Those of [`Self::claims`] that are on a path.
     pub fn partial<'a>(&'a self, host: &'a HostEntry, path: &'a str) -> impl Iterator<Item = &'a Claim> {
         let depth = if host.partial.is_empty() { 0 } else { self.depth };
-        let exact = path.contains('/').then_some(path.len());
-        let ends = path.match_indices('/').map(|(at, _)| at).chain(exact).take(depth);
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).take(depth);
         let claiming = ends.filter_map(|end| self.paths.get(&path[..end])).flatten();
         claiming.filter_map(|id| {
             let at = host.partial.binary_search_by_key(id, |claim| claim.registry).ok()?;

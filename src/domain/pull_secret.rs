@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::image::DEFAULT_DOMAIN;
 use super::record::{Name, PullCredentials};
 use super::snapshot::{RegistryEntry, Scope};
 
@@ -99,8 +100,9 @@ impl<'s> Scope<'s> {
             for (host, path) in own.prefixes() {
                 entries.entry(key(host, path)).or_insert_with(|| credential.clone());
                 // The repository of exactly that path. To the kubelet it is a prefix by bytes, so that the credential goes
-                // to the same registry for a neighbour of a longer name too; that widens no decision.
-                if path.contains('/') {
+                // to the same registry for a neighbour of a longer name too; that widens no decision. Docker Hub has no
+                // repository of one segment: `acme` is `library/acme` there.
+                if path.contains('/') || (!path.is_empty() && host != DEFAULT_DOMAIN) {
                     entries.entry(format!("{host}/v2/{path}")).or_insert_with(|| credential.clone());
                 }
             }
