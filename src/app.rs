@@ -23,6 +23,7 @@ use crate::config::{CallerSource, Config, StoreSource};
 use crate::controllers::index::{self, Published};
 use crate::controllers::leading::Leading;
 use crate::controllers::registries::Registries;
+use crate::controllers::registries::notices::Notices;
 use crate::health;
 use crate::listener::Listener;
 use crate::metrics::Metrics;
@@ -106,13 +107,17 @@ impl App {
             let elector = Elector::new(client.clone(), &namespace, LEASE, &identity);
             let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
             let settings = config.registries.unwrap_or_default();
-            let registries = Registries { store, published, metrics, clients: registry_clients, settings };
-            let leading = Leading { client, namespace, managed_harbors, registries, shared };
+            let notices = Notices::default();
+            let registries =
+                Registries { store, published, metrics, clients: registry_clients, settings, notices };
+            let leading = Leading { client, namespace, identity, managed_harbors, registries, shared };
             let elect = |stopping: Stopping| elector.lead(stopping.wait(), move || leading.clone().lead());
             runtime.supervise_to_the_end("the leader's election", elect);
         } else if let Some(settings) = config.registries {
             let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
-            let registries = Registries { store, published, metrics, clients: registry_clients, settings };
+            let notices = Notices::default();
+            let registries =
+                Registries { store, published, metrics, clients: registry_clients, settings, notices };
             runtime.supervise("the work with registries", async move { match registries.keep().await {} });
         }
         runtime.supervise("the certificate's expiry", note_expiry(certificate.clone(), metrics.clone()));

@@ -10,8 +10,10 @@ use tokio::sync::watch;
 use super::managed_harbor::ManagedHarbors;
 use super::pull_secrets::{PullSecrets, Troubles};
 use super::registries::Registries;
+use super::registries::notices::Notices;
 use super::statuses::Statuses;
 use super::webhook_config::{self, SETTLE};
+use crate::cluster::events;
 use crate::metrics::Metrics;
 use crate::tls::shared::Shared;
 
@@ -21,6 +23,8 @@ pub struct Leading {
     pub client: Client,
     /// pullgate's own namespace.
     pub namespace: String,
+    /// Which replica this is.
+    pub identity: String,
     /// Namespaces whose Harbors are integrated.
     pub managed_harbors: BTreeSet<String>,
     /// What works with registries, and what the others work with too.
@@ -58,8 +62,12 @@ impl Leading {
                 None => future::pending().await,
             }
         };
-        let registries = Box::pin(self.registries.keep());
-        future::join5(secrets.keep(), statuses.keep(), certificate, registries, managed.keep()).await;
+        let (notices, told) = Notices::channel();
+        let events = events::write(self.client.clone(), told, self.identity);
+        let registries = Box::pin(Registries { notices, ..self.registries }.keep());
+        let writers =
+            Box::pin(future::join5(secrets.keep(), statuses.keep(), certificate, registries, managed.keep()));
+        future::join(writers, events).await;
     }
 }
 

@@ -17,6 +17,7 @@ mod api;
 mod certificates;
 mod control_plane;
 mod definitions;
+mod events;
 mod guard;
 mod lease;
 mod managed_harbor;

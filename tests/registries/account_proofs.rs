@@ -72,6 +72,11 @@ async fn an_account_that_was_disabled_in_harbor_stays_so_until_somebody_says_oth
     })
     .await;
     assert!(pull_credentials(&platform).await[2].contains("account of workspace a"));
+    let told = |platform: &Platform| platform.told.lock().unwrap().clone();
+    eventually("it is told once", async || told(&platform).len() == 1).await;
+    let notices = told(&platform);
+    assert_eq!((notices.len(), &*notices[0].registry, notices[0].reason), (1, "corp", "AccountDisabled"));
+    assert!(notices[0].message.contains("account of workspace a") && notices[0].message.contains(&a.0));
     // Neither time, nor a change of the bindings, nor a restart speaks louder than that.
     platform.bind("corp.two", &["a"]).await;
     eventually("the rights follow", async || harbor.robots()[0].permissions.len() == 2).await;
@@ -80,6 +85,7 @@ async fn an_account_that_was_disabled_in_harbor_stays_so_until_somebody_says_oth
     tokio::time::sleep(4 * INTERVAL).await;
     assert_eq!((platform.robot("a", None).await.as_ref(), harbor.robots().len()), (Some(&a), 1));
     assert!(harbor.robots()[0].disabled);
+    assert_eq!(told(&platform).len(), 1, "once, whoever tells it");
     harbor.enable_robot(id);
     within(AT_THE_NEXT_LOOK, "it is well", async || pull_credentials(&platform).await[0] == "True").await;
     assert!(can_pull(&harbor, pair(&a), "two").await);
@@ -89,6 +95,7 @@ async fn an_account_that_was_disabled_in_harbor_stays_so_until_somebody_says_oth
         pull_credentials(&platform).await[1] == "AccountDisabled"
     })
     .await;
+    eventually("it is told once more", async || told(&platform).len() == 2).await;
     request_rotation(&platform).await;
     eventually("there is another", async || platform.robot("a", None).await.is_some_and(|now| now != a))
         .await;

@@ -1,11 +1,12 @@
 //! A platform in this process: a store, the index over it, and the work with registries.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pullgate::controllers::index::{self, Published};
+use pullgate::controllers::registries::notices::{Notice, Notices};
 use pullgate::controllers::registries::{Registries, Settings};
 use pullgate::domain::decision::{Reason, Request, decide};
 use pullgate::domain::pull_secret::{CredentialId, RobotId};
@@ -34,6 +35,8 @@ pub struct Platform {
     /// Ended with the platform.
     tasks: JoinSet<()>,
     settings: Settings,
+    /// What was told once, by every process.
+    pub told: Arc<Mutex<Vec<Notice>>>,
 }
 
 impl Platform {
@@ -54,7 +57,8 @@ impl Platform {
     pub fn with(store: Arc<dyn RecordStore>, settings: Settings) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
         let published = Published::default();
-        let mut platform = Self { store, published, metrics, tasks: JoinSet::new(), settings };
+        let mut platform =
+            Self { store, published, metrics, tasks: JoinSet::new(), settings, told: Arc::default() };
         platform.resume();
         platform
     }
@@ -79,7 +83,14 @@ impl Platform {
             pending,
         ));
         let clients = Arc::new(Clients::new(store.clone(), self.settings.allowed.clone()));
-        let registries = Registries { store, published, metrics, clients, settings: self.settings.clone() };
+        let ((notices, mut received), told) = (Notices::channel(), self.told.clone());
+        self.tasks.spawn(async move {
+            while let Some(notice) = received.recv().await {
+                told.lock().unwrap().push(notice);
+            }
+        });
+        let settings = self.settings.clone();
+        let registries = Registries { store, published, metrics, clients, settings, notices };
         self.tasks.spawn(async move { match registries.keep().await {} });
     }
 

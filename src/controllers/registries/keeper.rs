@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::desired::{self, Desired};
 use super::ledger::Remembered;
+use super::notices::Notice;
 use super::report::{Accounts, Report};
 use super::robots::{self, Outcome, Pass, Robots, SYSTEM, Trouble};
 use super::status::{self, Requests};
@@ -245,6 +246,12 @@ impl Keeper {
                 if let Err(error) = self.remembered.settle(&*store, &wanted, &left).await {
                     tracing::warn!(registry = %self.name, %error, "places without robot accounts cannot be forgotten");
                 }
+                for robot in newly_disabled(&known, &accounts.robots) {
+                    let fault = Fault::AccountDisabled(robot.name.clone());
+                    let message = format!("account of workspace {}: {fault}", robot.workspace);
+                    let registry = self.name.clone();
+                    self.shared.notices.tell(Notice { registry, reason: fault.reason(), message });
+                }
                 let is_untold = |told: &RobotStatus| accounts.untold.iter().any(|id| robots::is_of(told, id));
                 let kept: Vec<_> = known.into_iter().filter(is_untold).collect();
                 accounts.robots.extend(kept);
@@ -356,4 +363,13 @@ impl Keeper {
             tokens.remove_all(artifactory).await;
         }
     }
+}
+
+/// The accounts that were disabled since they were last told of, also by another process.
+fn newly_disabled<'a>(
+    before: &'a [RobotStatus],
+    now: &'a [RobotStatus],
+) -> impl Iterator<Item = &'a RobotStatus> {
+    let known = |robot: &RobotStatus| before.iter().any(|told| told.disabled && told.name == robot.name);
+    now.iter().filter(move |robot| robot.disabled && !known(robot))
 }

@@ -10,6 +10,7 @@ mod hidden;
 mod keeper;
 mod ledger;
 mod leftovers;
+pub mod notices;
 mod plan;
 mod progress;
 mod proofs;
@@ -34,6 +35,7 @@ use ipnet::IpNet;
 use tokio::task::{Id, JoinSet};
 
 use self::leftovers::Leftovers;
+use self::notices::Notices;
 pub use self::plan::{Observation, Plan, Recorded};
 use self::worker::Worker;
 use super::index::Published;
@@ -74,6 +76,7 @@ pub struct Registries {
     pub metrics: Arc<Metrics>,
     pub clients: Arc<Clients>,
     pub settings: Settings,
+    pub notices: Notices,
 }
 
 /// What is recorded of the spaces of a registry, by the records' names.

@@ -297,7 +297,7 @@ impl Robots {
         // An administrator's word on the account holds until they take it back, or somebody asks for another one.
         let switched_off = current.as_ref().or_else(|| ours.first().filter(|_| stored.is_none()));
         if let Some(off) = switched_off.filter(|ours| ours.robot.disable && !is_asked_for(pass, ours)) {
-            let status = status(id, &off.robot, &[], off.since);
+            let status = RobotStatus { disabled: true, ..status(id, &off.robot, &[], off.since) };
             let trouble = Some(Fault::AccountDisabled(off.robot.name.clone()));
             return Ok(Kept { status, retiring: false, trouble });
         }
@@ -581,6 +581,7 @@ fn told(id: &RobotId, projects: &[Name], since: UnixSeconds) -> RobotStatus {
         covers: Some(projects.iter().map(ToString::to_string).collect()),
         since: at(since).unwrap_or_default(),
         expires_at: None,
+        disabled: false,
         id: None,
         scope: None,
     }

@@ -258,6 +258,7 @@ impl Tokens {
             space: None,
             since,
             expires_at: end.and_then(|end| Timestamp::from_second(end).ok()),
+            disabled: false,
             id: Some(minted.id),
             scope: Some(scope.to_owned()),
         }))
@@ -363,6 +364,7 @@ fn in_use(
             since: Timestamp::now(),
             // At the latest.
             expires_at: Timestamp::now().checked_add(life).ok(),
+            disabled: false,
             id: Some(id),
             scope: None,
         });

@@ -145,6 +145,9 @@ pub struct RobotStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    /// An administrator of the registry disabled it: nobody pulls with it until it is enabled there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
     /// The id by which a token is taken back; never the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
