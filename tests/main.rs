@@ -6,6 +6,7 @@ mod support;
 mod api;
 mod api_cluster;
 mod api_document;
+mod api_leftovers;
 mod api_questions;
 mod api_registries;
 mod api_roles;

@@ -286,6 +286,11 @@ impl Caller {
         self.check(Verb::Update, Target::Spaces, Some(space)).await
     }
 
+    /// Refuses what is about accounts that were left at registries, recorded ones or not: it is the platform's.
+    pub(super) async fn check_leftovers(&self, verb: Verb) -> Result<(), ApiError> {
+        self.check(verb, Target::Registries, None).await
+    }
+
     /// Refuses namespaces outside of the caller's workspaces, in the same words whether or not they exist.
     pub(super) async fn check_namespace(&self, workspace: Option<&str>) -> Result<(), ApiError> {
         if self.may(Verb::Get, Target::Workspaces, workspace).await? {

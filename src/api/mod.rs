@@ -11,6 +11,7 @@ pub mod cluster;
 mod credentials;
 pub mod error;
 mod explain;
+mod leftovers;
 mod manifest;
 mod namespaces;
 mod overview;
@@ -300,6 +301,35 @@ fn about_registries(routes: Routes) -> Routes {
             .fails(absent)
             .fails(&[StatusCode::BAD_GATEWAY]),
             requests::resolve,
+        )
+        .add(
+            Operation::new(
+                Method::GET,
+                "/api/v1/leftovers",
+                "listLeftovers",
+                "Registries that are recorded no more, or at another address, where accounts may be left",
+            )
+            .tag("registries")
+            .answers(
+                StatusCode::OK,
+                Shape::of::<leftovers::Leftovers>(),
+                "All that is remembered",
+                &[],
+            ),
+            leftovers::list,
+        )
+        .add(
+            Operation::new(
+                Method::DELETE,
+                "/api/v1/leftovers/{name}",
+                "forgetLeftovers",
+                "Forget accounts that are left at a registry: they are not removed, and pull until they end",
+            )
+            .tag("registries")
+            .audited("forget-leftovers", Kind::Registry.as_str())
+            .answers(StatusCode::OK, Shape::of::<leftovers::Forgotten>(), "Forgotten", &[])
+            .fails(absent),
+            leftovers::forget,
         )
 }
 

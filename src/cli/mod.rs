@@ -21,6 +21,7 @@ mod demo;
 mod explain;
 mod harbor_account;
 mod image;
+mod leftovers;
 mod openapi;
 mod output;
 mod records;

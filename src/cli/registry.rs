@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::Outcome;
+use super::leftovers;
 use super::output::{self, Cell, Format, GREEN, Printable, RED, YELLOW};
 
 /// How often progress is asked for.
@@ -39,6 +40,17 @@ enum Command {
     ///
     /// Exit codes: 0 all is well, 1 something is wrong with it, 2 pullgate cannot be asked.
     Overview(OverviewArguments),
+    /// Show where accounts may be left at registries that are recorded no more, or at another address now
+    ///
+    /// Exit codes: 0 nothing is left, 1 something is left, 2 pullgate cannot be asked.
+    Leftovers(LeftoversArguments),
+    /// Forget accounts that are left at a registry which never comes back
+    ///
+    /// They are not removed: whoever has their passwords pulls with them until they end. Without --yes nothing is
+    /// forgotten.
+    ///
+    /// Exit codes: 0 forgotten, 2 not.
+    ForgetLeftovers(ForgetArguments),
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +76,25 @@ struct OverviewArguments {
     format: Format,
 }
 
+#[derive(Debug, Args)]
+struct LeftoversArguments {
+    #[command(flatten)]
+    server: ServerArguments,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ForgetArguments {
+    /// Name that the registry's record had
+    name: String,
+    /// Forget them, though they may still be there
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
 /// Where pullgate's management API is.
 #[derive(Debug, Args)]
 struct ServerArguments {
@@ -87,6 +118,12 @@ impl Arguments {
                 Command::Sync(arguments) => arguments.run().await,
                 Command::Overview(OverviewArguments { name, server, format }) => {
                     show(&Server::new(server)?.overview(&name).await?, format)
+                }
+                Command::Leftovers(LeftoversArguments { server, format }) => {
+                    leftovers::show(&Server::new(server)?, format).await
+                }
+                Command::ForgetLeftovers(ForgetArguments { name, yes, server }) => {
+                    leftovers::forget(&Server::new(server)?, &name, yes).await
                 }
             }
         })
@@ -156,7 +193,7 @@ impl Bar {
 }
 
 /// A management API and who asks it.
-struct Server {
+pub(super) struct Server {
     client: Client,
     base: String,
     token: SecretString,
@@ -190,7 +227,7 @@ impl Server {
         Ok(overview)
     }
 
-    async fn call(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+    pub(super) async fn call(&self, method: Method, path: &str) -> anyhow::Result<Value> {
         let request = self.client.request(method, format!("{}/{path}", self.base));
         let answer = request.bearer_auth(self.token.expose_secret()).send().await;
         // Without the cause, "error sending request" is all that is said.
@@ -207,7 +244,7 @@ impl Server {
     }
 }
 
-fn time(value: &Value) -> Option<Timestamp> {
+pub(super) fn time(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
@@ -250,7 +287,7 @@ fn text(out: &mut dyn Write, overview: &Value) -> std::io::Result<()> {
     output::rows(out, &rows)
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => UNKNOWN.to_owned(),
         // A row is one line.
@@ -290,6 +327,6 @@ fn moment(value: &Value) -> String {
     format!("{} ({} ago)", seconds(at), HumanDuration(ago))
 }
 
-fn seconds(at: Timestamp) -> Timestamp {
+pub(super) fn seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }

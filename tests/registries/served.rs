@@ -267,3 +267,46 @@ async fn the_commands_say_what_is_wrong() {
     assert!(err.contains("401"), "{err}");
     assert!(run(&["registry", "sync", "--help"]).stdout.contains("Exit codes"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_at_a_registry_is_shown_and_forgotten_by_commands() {
+    let (_registry, harbor) = with_an_image();
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "1").await;
+    let workspace = json!({"metadata": {"name": "a"}, "spec": {"namespaces": ["a-prod"]}});
+    server.call(Method::POST, "/workspaces", Some(workspace)).await;
+    integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
+    eventually("it is discovered", async || overview(&server, "corp").await["spaces"]["total"] == 1).await;
+    server.call(Method::PUT, "/spaces/corp.team/bindings/a", None).await;
+    eventually("there is a robot", async || harbor.robots().len() == 1).await;
+    eventually("it is told", async || {
+        overview(&server, "corp").await["robots"].as_array().is_some_and(|robots| robots.len() == 1)
+    })
+    .await;
+    let command = |command: &[&str]| ask(&server, directory.path(), command);
+    let (code, out, _) = command(&["leftovers"]);
+    assert_eq!((code, out.as_str()), (0, "nothing is left anywhere\n"), "what is in use is not left");
+
+    harbor.stop();
+    server.remove("/registries/corp?force=true").await;
+    let (code, out, err) = command(&["leftovers"]);
+    assert!(code == 1 && out.contains("corp") && out.contains(&harbor.url()), "{code}: {out}{err}");
+    assert!(out.contains("recorded no more") && out.contains("20"), "{out}");
+    let (code, out, _) = command(&["leftovers", "--format", "json"]);
+    let left: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &left[0]["registry"], &left[0]["places"]), (1, &json!("corp"), &json!(1)));
+    // Nothing is forgotten by mistake.
+    let (code, out, err) = command(&["forget-leftovers", "corp"]);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains(&harbor.url()) && err.contains("--yes") && err.contains("pulls with them"), "{err}");
+    assert_eq!(command(&["forget-leftovers", "other", "--yes"]).0, 2);
+    assert_eq!(command(&["leftovers"]).0, 1);
+    let (code, out, err) = command(&["forget-leftovers", "corp", "--yes"]);
+    assert!(code == 0 && out.contains("forgot what was left at"), "{code}: {out}{err}");
+    assert_eq!(command(&["leftovers"]).0, 0);
+    // Nobody goes there again, once an attempt that was under way has ended.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    harbor.resume();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(harbor.robots().len(), 1);
+}

@@ -144,6 +144,13 @@ impl Server {
         (response.status(), response.text().await.unwrap())
     }
 
+    /// Removes a record, whatever version it has.
+    pub async fn remove(&self, path: &str) {
+        let request = self.client.delete(format!("{}{path}", self.api)).bearer_auth(TOKEN);
+        let response = request.header("if-match", "*").send().await.unwrap();
+        assert!(response.status().is_success(), "{path}: {}", response.text().await.unwrap());
+    }
+
     /// The answer to a review.
     pub async fn review(&self, webhook: &str, review: &Value) -> Value {
         let url = format!("{}/{webhook}", self.webhooks);

@@ -79,7 +79,15 @@ impl Leftovers {
     async fn pass(&mut self, recorded: &Recorded) -> Result<(), StoreError> {
         let ledgers = self.shared.store.ledgers().await?;
         let key = |ledger: &Ledger| (ledger.registry.clone(), ledger.credential.audience.clone());
-        self.attempts.retain(|known, _| ledgers.iter().any(|ledger| key(ledger) == *known));
+        let metrics = self.shared.metrics.clone();
+        self.attempts.retain(|known, _| {
+            let is_kept = ledgers.iter().any(|ledger| key(ledger) == *known);
+            if !is_kept {
+                // An administrator forgot it.
+                metrics.registries.left(&known.0, 0);
+            }
+            is_kept
+        });
         for mut ledger in ledgers {
             let (registry, audience) = key(&ledger);
             match recorded.get(&registry) {
