@@ -17,6 +17,7 @@ mod platform;
 mod refusals;
 mod rest;
 mod robot_account;
+mod robot_refusals;
 mod robots;
 mod served;
 mod shared_connections;
