@@ -12,6 +12,7 @@ mod logins;
 mod made_anew;
 mod outcomes;
 mod own_words;
+mod partial_rights;
 mod plan;
 mod platform;
 mod refusals;

@@ -12,7 +12,8 @@ use super::resources::visible;
 use crate::domain::conflicts::spaces_of;
 use crate::domain::record::{Entry, Kind, Owner, Record, RegistryType, Visibility};
 use crate::store::manifest::{
-    Condition, ConditionStatus, Integrated, Progress, RegistryStatus, RobotStatus, StorageSample,
+    AccountAccess, Condition, ConditionStatus, Integrated, Progress, RegistryStatus, RobotStatus,
+    StorageSample,
 };
 
 /// The conditions that say how a registry is, the most telling first.
@@ -36,6 +37,9 @@ pub(super) struct Overview {
     /// Of its software.
     version: Option<String>,
     spaces: Spaces,
+    /// Where the integrating account's rights are its roles in some spaces: in how many, and what it lacks in which others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<AccountAccess>,
     repositories: Option<i64>,
     tags: Option<i64>,
     /// Absent where the registry does not tell, which is not 0.
@@ -143,6 +147,7 @@ pub(super) async fn overview(call: Call) -> Answer {
         health: health(&status),
         version: status.version,
         spaces: counted,
+        access: status.access,
         repositories: status.repositories,
         tags: status.tags,
         storage: status.storage.map(|bytes| Storage { bytes, history }),

@@ -20,6 +20,8 @@ use super::output::{self, Cell, Format, GREEN, Printable, RED, YELLOW};
 const POLL: Duration = Duration::from_millis(250);
 /// What stands for what is not known, which is not 0.
 const UNKNOWN: &str = "unknown";
+/// Spaces that are named for a right which the account lacks.
+const NAMED: usize = 5;
 /// How long a call may take.
 const ANSWER: Duration = Duration::from_secs(15);
 
@@ -271,6 +273,7 @@ fn text(out: &mut dyn Write, overview: &Value) -> std::io::Result<()> {
     if has_spaces {
         rows.push(("version", Cell::new(plain(&overview["version"]))));
         rows.push(("spaces", Cell::new(spaces(&overview["spaces"]))));
+        rows.extend(access(&overview["access"]));
     }
     let storage =
         overview["storage"]["bytes"].as_u64().map(|bytes| indicatif::BinaryBytes(bytes).to_string());
@@ -311,6 +314,23 @@ fn spaces(spaces: &Value) -> String {
     let [total, public, private, bound, unbound] =
         ["total", "public", "private", "bound", "unbound"].map(|name| plain(&spaces[name]));
     format!("{total}: {public} public, {private} private; {bound} bound, {unbound} not")
+}
+
+/// In how many spaces the account may do what is needed, and what it may not in which others.
+fn access(access: &Value) -> Vec<(&'static str, Cell)> {
+    if access.is_null() {
+        return Vec::new();
+    }
+    let of = format!("{} of {} spaces: project roles only", plain(&access["full"]), plain(&access["total"]));
+    let lacking = access["lacking"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let lacks = lacking.iter().map(|lack| {
+        let spaces = lack["spaces"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let named: Vec<String> = spaces.iter().take(NAMED).map(plain).collect();
+        let more = if spaces.len() > NAMED { ", … (all: --format json)" } else { "" };
+        let (right, count) = (plain(&lack["right"]), plain(&lack["count"]));
+        ("", Cell::new(format!("may not {right} in {count}: {}{more}", named.join(", "))))
+    });
+    [("account", Cell::styled(of, YELLOW))].into_iter().chain(lacks).collect()
 }
 
 fn robots(robots: &Value) -> String {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use registry_status::{
-    DockerMethod, Followed, Integrated, Progress, RegistryStatus, RobotLevel, RobotStatus, StorageSample,
+    AccountAccess, DockerMethod, Followed, Integrated, LackingRight, Progress, RegistryStatus, RobotLevel,
+    RobotStatus, StorageSample,
 };
 
 use crate::domain::record::{Injection, Mode, Name, PullCredentials, RegistryType, Visibility};

@@ -28,7 +28,7 @@ pub(super) async fn integrate(server: &Server, name: &str, spec: Value, username
     server.call(Method::POST, "/registries", Some(body)).await;
 }
 
-async fn overview(server: &Server, name: &str) -> Value {
+pub(super) async fn overview(server: &Server, name: &str) -> Value {
     server.call(Method::GET, &format!("/registries/{name}/overview"), None).await
 }
 
@@ -40,7 +40,7 @@ fn whereabouts(server: &Server, directory: &Path) -> [String; 6] {
     ["--server", address, "--ca", ca, "--token-file", token].map(ToOwned::to_owned)
 }
 
-fn ask(server: &Server, directory: &Path, command: &[&str]) -> (i32, String, String) {
+pub(super) fn ask(server: &Server, directory: &Path, command: &[&str]) -> (i32, String, String) {
     let to = whereabouts(server, directory);
     let to: Vec<_> = to.iter().map(String::as_str).collect();
     let run = run(&[&["registry"], command, &to].concat());

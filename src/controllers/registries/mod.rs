@@ -4,6 +4,7 @@
 //! A task for each registry, so that one which is slow or down holds up no other. A registry that does not answer changes
 //! nothing that was recorded of it but what is said of its health.
 
+mod access;
 mod account_names;
 mod desired;
 mod hidden;

@@ -8,7 +8,6 @@ use futures::future::{Either, select};
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::Registries;
 use super::hidden::Hidden;
 use super::plan::{Plan, Recorded};
 use super::progress::Counter;
@@ -16,10 +15,11 @@ use super::refusals::Refusals;
 use super::report::Counts;
 use super::spaces::{Outcome, Spaces, is_public};
 use super::status;
+use super::{Registries, access};
 use crate::domain::record::{Name, Owner, Registry};
 use crate::registry::fault::Fault;
 use crate::registry::{Found, RegistryClient, Tier, Usage};
-use crate::store::manifest::RegistryStatus;
+use crate::store::manifest::{AccountAccess, RegistryStatus};
 
 /// How long a discovery goes on before its progress is told, and how often.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -43,6 +43,8 @@ pub(super) struct Reading<'r> {
 pub(super) struct Discovery {
     /// `None` where registries of the type have no spaces.
     pub counts: Option<Counts>,
+    /// How far the account's rights go, where it has them by space.
+    pub access: Option<AccountAccess>,
     pub usage: Option<Usage>,
     pub outcome: Outcome,
 }
@@ -74,15 +76,19 @@ impl Reading<'_> {
         let nothing = HashMap::new();
         let by_space = usage.as_ref().map_or(&nothing, |usage| &usage.by_space);
         let counts = Some(count(&found, self.recorded));
+        let harbor = self.client.harbor();
+        let access = harbor.and_then(|harbor| {
+            access::of(self.tier, &found, self.recorded, |project| harbor.administers(project))
+        });
         // What a workspace integrates is for it alone: nothing is bound, and nobody fills the store with it.
         if self.registry.owner != Owner::Platform {
-            return Ok(Discovery { counts, usage, outcome: Outcome::default() });
+            return Ok(Discovery { counts, access, usage, outcome: Outcome::default() });
         }
         let spaces = Spaces {
             registry: self.name,
             identity: &self.registry.identity,
             store: &*self.shared.store,
-            harbor: self.client.harbor(),
+            harbor,
             counter,
             refusals: self.refusals,
             hidden: self.hidden,
@@ -93,7 +99,7 @@ impl Reading<'_> {
         if outcome.failed > 0 {
             tracing::warn!(registry = %self.name, failed = outcome.failed, "some spaces could not be recorded; the next pass tries again");
         }
-        Ok(Discovery { counts, usage, outcome })
+        Ok(Discovery { counts, access, usage, outcome })
     }
 
     async fn usage(&self, found: &[Found]) -> Option<Usage> {

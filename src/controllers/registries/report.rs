@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::access::{self, Access};
 use crate::domain::pull_secret::RobotId;
 use crate::domain::record::bounds::{COVERED, DAYS, HOURS, PREFIX, PREFIXES, USERNAME};
 use crate::domain::record::shortened;
@@ -10,7 +11,7 @@ use crate::registry::harbor::{self, rights};
 use crate::registry::{Checked, Tier, Usage};
 use crate::store::conditions::{self, Saying};
 use crate::store::manifest::{
-    Condition, DockerMethod, RegistryStatus, RobotLevel, RobotStatus, StorageSample,
+    AccountAccess, Condition, DockerMethod, RegistryStatus, RobotLevel, RobotStatus, StorageSample,
 };
 
 /// How old what a status says of the last success may be while nothing changes.
@@ -58,6 +59,7 @@ pub(super) struct Accounts {
 pub(super) struct Report {
     pub checked: Option<Result<Checked, Fault>>,
     pub discovered: Option<Result<Counts, Fault>>,
+    pub access: Option<Access>,
     pub usage: Option<Usage>,
     pub accounts: Option<Accounts>,
     /// The request that the pass followed.
@@ -74,11 +76,15 @@ impl Report {
     /// old: a poll that finds nothing new writes nothing.
     pub fn tell(&self, status: &mut RegistryStatus, generation: i64, now: Timestamp) {
         let before = status.clone();
+        if let Some(Access(access)) = &self.access {
+            status.access.clone_from(access);
+        }
         match &self.checked {
             Some(Ok(checked)) => {
                 conditions::set(&mut status.conditions, REACHABLE, Saying::yes("Answers"), generation);
                 conditions::set(&mut status.conditions, HEALTHY, health(checked), generation);
-                conditions::set(&mut status.conditions, CREDENTIALS, credentials(checked), generation);
+                let account = credentials(checked, status.access.as_ref());
+                conditions::set(&mut status.conditions, CREDENTIALS, account, generation);
                 status.version = Some(checked.version.clone()).filter(|version| !version.is_empty());
                 status.anonymous_pull = checked.anonymous;
             }
@@ -183,12 +189,16 @@ fn health(checked: &Checked) -> Saying {
     Saying::no("Unhealthy", format!("not healthy by its own account: {}", checked.unhealthy.join(", ")))
 }
 
-fn credentials(checked: &Checked) -> Saying {
+fn credentials(checked: &Checked, access: Option<&AccountAccess>) -> Saying {
     match checked.tier {
         Tier::SystemAdmin => Saying::yes("SystemAdmin"),
-        Tier::User => Saying::yes("NotAnAdmin").because(
-            "the account is no system admin: only what its roles allow is seen and done, and totals are not known",
-        ),
+        Tier::User => Saying::yes("NotAnAdmin").because(access.map_or_else(
+            || {
+                "the account is no system admin: only what its roles allow is seen and done, and totals are not known"
+                    .to_owned()
+            },
+            access::told,
+        )),
         Tier::Robot(rights) => {
             let missing = rights.missing();
             let too_old = harbor::numbers(&checked.version).is_some_and(|found| found < rights::OLDEST);

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::access::Access;
 use super::hidden::Hidden;
 use super::keeper::{Keeper, Standing};
 use super::reading::{Discovery, Reading};
@@ -271,7 +272,7 @@ impl Worker {
         let (name, shared, recorded) = (&self.name, &self.shared, &*recorded);
         let reading = Reading { name, shared, refusals, hidden, client, registry, recorded, tier, measure };
         match reading.discover().await {
-            Ok(Discovery { counts, usage, outcome }) => {
+            Ok(Discovery { counts, access, usage, outcome }) => {
                 let Outcome { changed, failed, unmeasured, unfinished } = outcome;
                 if let Some(begun) = self.begun.take() {
                     let Counts { spaces, public, bound, .. } = counts.unwrap_or_default();
@@ -279,6 +280,7 @@ impl Worker {
                     tracing::info!(registry = %self.name, spaces, public, bound, ?took, "the discovery ended");
                 }
                 report.discovered = counts.map(Ok);
+                report.access = Some(Access(access));
                 report.usage = usage;
                 // What was changed there is read again soon, and not believed before; once, should it change back.
                 self.again = (changed || first) && !self.again;

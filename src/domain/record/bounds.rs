@@ -30,6 +30,8 @@ pub const PREFIXES: usize = 100;
 pub const TOKENS: usize = 16;
 /// Spaces that all accounts of a registry together are told to cover.
 pub const COVERED: usize = 5_000;
+/// Spaces that are named for a right which the integrating account lacks in them.
+pub const LACKING: usize = 500;
 /// Samples of the course of the storage, by the hour and then by the day.
 pub const HOURS: usize = 48;
 pub const DAYS: usize = 90;

@@ -9,6 +9,7 @@ pub mod rights;
 mod robots;
 mod unchanged;
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub struct Harbor {
     distribution: Distribution,
     account: Mutex<Account>,
     memory: Mutex<Memory>,
+    /// Numbers of the projects whose admin the account is.
+    administered: Mutex<HashSet<i64>>,
 }
 
 /// The integrating account.
@@ -83,6 +86,7 @@ impl Harbor {
             distribution: Distribution::default(),
             account: Mutex::default(),
             memory: Mutex::default(),
+            administered: Mutex::default(),
         }
     }
 
@@ -185,6 +189,15 @@ impl Harbor {
 
     fn account(&self) -> MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the account is an admin of this project by a role in it, as far as was read.
+    pub fn administers(&self, project: i64) -> bool {
+        self.administered().contains(&project)
+    }
+
+    fn administered(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.administered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -15,6 +15,8 @@ use crate::registry::{Found, OnProgress, Tier, Usage};
 
 /// Projects of a page; Harbor refuses more with 422.
 const PAGE: usize = 100;
+/// The role that may do everything in a project (src/common/const.go).
+const PROJECT_ADMIN: i64 = 1;
 /// Projects that are read at the most. A tenant's Harbor may say that it has any number.
 const MOST: usize = 100_000;
 /// Projects whose summaries are asked for where nobody may ask for all quotas at once.
@@ -30,6 +32,8 @@ struct Project {
     repo_count: Option<i64>,
     #[serde(default)]
     metadata: Metadata,
+    /// Of whoever asks, by roles in the project; Harbor leaves out an empty list.
+    current_user_role_ids: Option<Vec<i64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -128,11 +132,23 @@ impl Harbor {
     ) -> Result<(Vec<Found>, usize), Fault> {
         let (page, text) = (page.to_string(), size.to_string());
         let query = [query, &[("page", page.as_str()), ("page_size", text.as_str())]].concat();
-        let answer = self.succeed(self.get("/projects", &query).login(login), "list projects").await?;
+        let answer =
+            self.succeed(self.get("/projects", &query).login(login.clone()), "list projects").await?;
         let projects: Vec<Project> = answer.json("projects")?;
         let total = answer.number("x-total-count").ok_or(Fault::Malformed("projects"))?;
         if projects.len() > size {
             return Err(Fault::Malformed("projects"));
+        }
+        if !matches!(login, Login::Anonymous) {
+            let mut administered = self.administered();
+            for project in &projects {
+                let roles = project.current_user_role_ids.as_deref().unwrap_or_default();
+                if roles.contains(&PROJECT_ADMIN) {
+                    administered.insert(project.id);
+                } else {
+                    administered.remove(&project.id);
+                }
+            }
         }
         Ok((projects.into_iter().map(Found::from).collect(), total))
     }

@@ -41,6 +41,9 @@ pub struct RegistryStatus {
     /// How many of them are bound to some workspace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_spaces: Option<i64>,
+    /// In how many spaces the integrating account may do all that is needed; absent where that is everywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccountAccess>,
     /// Number of repositories.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repositories: Option<i64>,
@@ -83,6 +86,29 @@ pub struct RegistryStatus {
     /// When somebody asked for new robot accounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation_requested: Option<Timestamp>,
+}
+
+/// How far the integrating account's rights go that has them by project.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct AccountAccess {
+    /// Spaces in which it may do all that pullgate needs.
+    pub full: i64,
+    /// Spaces that are recorded or listed; how many there are in all, a Harbor tells system admins alone.
+    pub total: i64,
+    /// What it may not do in the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<LackingRight>,
+}
+
+/// A right that the integrating account lacks in some spaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct LackingRight {
+    /// What it may not do, and the role that allows it.
+    pub right: String,
+    /// In how many spaces.
+    pub count: i64,
+    /// In which; of many, the first 500.
+    pub spaces: Vec<String>,
 }
 
 /// Bytes stored at a time.
