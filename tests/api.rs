@@ -225,7 +225,7 @@ async fn what_the_store_refuses_is_told_in_its_words() {
         ("POST", "/workspaces", Some(workspace("c", &[])), "Workspace c"),
         ("PUT", "/workspaces/a", Some(spec), "Workspace a"),
         ("DELETE", "/registries/b-quay", None, "Registry b-quay"),
-        ("DELETE", "/registries/corp?force=true", None, "RegistrySpace corp.team-a"),
+        ("DELETE", "/registries/corp?force=true", None, "Registry corp"),
         ("PUT", "/registries/b-quay/credential", Some(credential()), "Registry b-quay"),
         ("DELETE", "/registries/b-quay/credential", None, "Registry b-quay"),
         ("PUT", "/spaces/corp.team-a/bindings/b", None, "RegistrySpace corp.team-a"),
@@ -353,6 +353,31 @@ async fn docker_and_workspace_registries_have_nothing_to_bind() {
     corp["spec"]["type"] = json!("Harbor");
     corp["spec"]["workspace"] = json!("a");
     api.put("root", "/registries/corp", "*", corp).await.is(422).names("spec.workspace");
+}
+
+#[tokio::test]
+async fn the_first_binding_is_for_the_project_that_is_seen_then() {
+    let api = Client::populated().await;
+    let spec = |project: Value, workspaces: &[&str]| {
+        let mut spec = json!({"registry": "corp", "path": "seen", "workspaces": workspaces});
+        if !project.is_null() {
+            spec["projectId"] = project;
+        }
+        spec
+    };
+    let bound = async |spec: Value, status: Value| {
+        api.store.seed(Kind::RegistrySpace, "corp.seen", spec, status);
+        api.put("root", "/spaces/corp.seen/bindings/b", "", json!(null)).await.is(204);
+        api.get("root", "/spaces/corp.seen").await.is(200).json()["spec"]["projectId"].clone()
+    };
+    assert_eq!(bound(spec(json!(null), &[]), json!({"registryId": 7})).await, 7);
+    assert_eq!(bound(spec(json!(5), &[]), json!({"registryId": 7})).await, 7, "of bindings that are gone");
+    assert_eq!(bound(spec(json!(5), &[]), json!(null)).await, json!(null), "noted once it is seen");
+    assert_eq!(
+        bound(spec(json!(5), &["a"]), json!({"registryId": 7})).await,
+        5,
+        "the other binding still rests"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! What a record may not say because of what other records say.
 
 use pullgate::domain::conflicts::{conflicts, removal_conflicts};
-use pullgate::domain::record::{Entry, Host, Invalid, Kind, Name, Record, Records, Selector, WorkspaceQuota};
+use pullgate::domain::record::{
+    Entry, Host, Invalid, Kind, Name, Record, Records, Selector, Small, WorkspaceQuota,
+};
 
 use crate::support::records::{registry, space, two_workspaces, workspace};
 
@@ -76,6 +78,8 @@ fn a_platform_host_is_held_in_every_spelling() {
         problems: Vec::new(),
         hosts: vec![Host::parse("h.io").unwrap()],
         workspace,
+        registry: None,
+        owner: Small::default(),
         selector: Selector::default(),
     };
     all.put("odd".into(), Record::Registry(Entry::Invalid(Box::new(invalid(None)))));

@@ -2,7 +2,7 @@
 
 use pullgate::domain::decision::{Decision, Reason, Request, decide};
 use pullgate::domain::record::{
-    AllowedPrefix, Entry, Host, Invalid, Mode, Name, Record, Records, Selector, Unmanaged, Visibility,
+    AllowedPrefix, Entry, Host, Invalid, Mode, Name, Record, Records, Selector, Small, Unmanaged, Visibility,
 };
 use pullgate::domain::snapshot::{Settings, Snapshot};
 
@@ -336,16 +336,16 @@ fn public_takes_a_positive_answer() {
 
 #[test]
 fn public_is_only_what_was_observed_of_the_registry_as_it_is() {
-    let found = |of: &str, identity: &str| {
+    let found = |of: Option<i64>, now: i64| {
         let (mut corp, mut s) = (registry("corp"), space("corp", "x"));
         (s.1.visibility, s.1.observed, s.1.observed_of) =
             (Some(Visibility::Public), Some(Visibility::Public), of.into());
-        corp.1.identity = identity.into();
+        corp.1.identity_number = Some(now).into();
         reason(&records([corp.into(), s.into()]), "any", "harbor.example.com/x/y")
     };
-    assert_eq!(found("this", "this"), Reason::Public);
-    assert_eq!(found("", "this"), Reason::Public, "an earlier version did not say of what");
-    assert_eq!(found("another", "this"), Reason::NoWorkspace);
+    assert_eq!(found(Some(2), 2), Reason::Public);
+    assert_eq!(found(None, 2), Reason::Public, "an earlier version did not say of what");
+    assert_eq!(found(Some(1), 2), Reason::NoWorkspace);
 }
 
 #[test]
@@ -370,9 +370,46 @@ fn a_namespace_claimed_twice_belongs_to_the_older_claim() {
             ]);
             reason(&r, "shared", "harbor.example.com/x/y") == Reason::Bound
         };
+    old.1.claimed.insert("shared".into(), 12);
+    young.1.claimed.insert("shared".into(), 22);
     assert!(bound_to("old", &old, &young) && !bound_to("a-young", &old, &young));
-    young.1.claimed.insert("shared".into(), 15);
+    old.1.claimed.clear();
     assert!(bound_to("a-young", &old, &young), "a recorded claim is older than one that was never recorded");
+    // As after a restore without statuses, whatever the order in which the records came back.
+    young.1.claimed.clear();
+    assert!(
+        !bound_to("old", &old, &young) && !bound_to("a-young", &old, &young),
+        "nobody knows whose it was"
+    );
+    let twice = workspace("old", &["shared", "shared"]);
+    let young = workspace("a-young", &[]);
+    assert!(bound_to("old", &twice, &young), "one that names it twice is no rival of itself");
+}
+
+#[test]
+fn a_binding_is_for_the_project_that_it_was_made_for() {
+    let found = |confirmed, seen: Option<i64>| {
+        let mut s = space("corp", "team-a").bound(&["a"]);
+        (s.1.confirmed, s.1.project) = (Some(confirmed).into(), seen.into());
+        let r = records([registry("corp").into(), s.into(), workspace("a", &["a-prod"]).into()]);
+        reason(&r, "a-prod", "harbor.example.com/team-a/x")
+    };
+    assert_eq!(found(7, Some(7)), Reason::Bound);
+    assert_eq!(found(7, Some(8)), Reason::NotBound, "it was made anew");
+    assert_eq!(found(7, None), Reason::NotBound, "restored without its status, it may have been made anew");
+}
+
+#[test]
+fn spaces_of_an_earlier_registry_of_the_name_are_nobodys() {
+    let found = |owner: Option<i64>| {
+        let (mut corp, mut s) = (registry("corp"), space("corp", "team-a").bound(&["a"]).public());
+        (corp.1.uid, s.1.owner) = (Some(2).into(), owner.into());
+        let r = records([corp.into(), s.into(), workspace("a", &["a-prod"]).into()]);
+        reason(&r, "a-prod", "harbor.example.com/team-a/x")
+    };
+    assert_eq!(found(Some(2)), Reason::Public);
+    assert_eq!(found(None), Reason::Public, "written by hand, and not adopted yet");
+    assert_eq!(found(Some(1)), Reason::NotBound);
 }
 
 #[test]
@@ -396,6 +433,8 @@ fn an_invalid_record_never_widens_access() {
             problems: Vec::new(),
             hosts: hosts.iter().map(|h| Host::parse(h).unwrap()).collect(),
             workspace: workspace.map(Name::from),
+            registry: None,
+            owner: Small::default(),
             selector: Selector::default(),
         })
     };

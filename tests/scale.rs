@@ -68,6 +68,11 @@ async fn a_hundred_thousand_spaces_stay_under_100_mb_through_changes() {
         server.call(Method::POST, "/workspaces", Some(workspace)).await;
     }
     let after = resident();
+    println!(
+        "sizes {} {}",
+        size_of::<pullgate::domain::record::Space>(),
+        size_of::<pullgate::domain::record::Entry<pullgate::domain::record::Space>>()
+    );
     println!("resident at rest {at_rest} MiB, after changes {after} MiB");
     assert!(
         at_rest < 95 && after < 95,

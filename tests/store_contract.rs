@@ -330,6 +330,41 @@ pub async fn kinds_do_not_touch_each_other(store: Arc<dyn RecordStore>) {
     }
 }
 
+pub async fn a_registry_takes_its_spaces_along(store: Arc<dyn RecordStore>) {
+    let space = |name: &str, registry: &str, path: &str| {
+        document(
+            Kind::RegistrySpace,
+            name,
+            json!({ "registry": registry, "path": path, "workspaces": ["a"] }),
+        )
+    };
+    // Written before its registry, as by a tool that goes by names.
+    create(&*store, space("one.early", "one", "early")).await;
+    let one = create(&*store, harbor("one", "one.example.com")).await;
+    create(&*store, harbor("other", "other.example.com")).await;
+    create(&*store, space("one.team", "one", "team")).await;
+    let written = [
+        (space("one.invalid", "one", "NO PATH"), Precondition::Absent),
+        (space("other.team", "other", "team"), Precondition::Absent),
+    ];
+    assert!(store.put_all(written.into()).await.iter().all(Result::is_ok));
+    let mut events = store.watch();
+    Seen::synced(&mut events).await;
+    let at_once = store.get(Kind::Registry, "one").await.unwrap().unwrap();
+    assert_eq!(at_once.version, one.version);
+    store.delete(Kind::Registry, "one", &one.version).await.unwrap();
+    let mut gone = Vec::new();
+    while gone.len() < 4 {
+        if let Event::Deleted(_, name) = next(&mut events).await {
+            gone.push(name);
+        }
+    }
+    gone.sort_unstable();
+    assert_eq!(gone, ["one", "one.early", "one.invalid", "one.team"]);
+    let left = store.list(Kind::RegistrySpace, None, 10).await.unwrap().items;
+    assert_eq!(left.iter().map(|space| space.name.as_str()).collect::<Vec<_>>(), ["other.team"]);
+}
+
 pub async fn what_is_not_understood_is_kept(store: Arc<dyn RecordStore>) {
     let spec = json!({ "fromTheFuture": [1, 2.5, null, { "deep": "ü" }], "type": "Quay" });
     let stored = create(&*store, document(Kind::Registry, "odd", spec.clone())).await;
@@ -368,6 +403,7 @@ macro_rules! contract {
             many_records_are_written_each_under_its_own_precondition,
             the_installation_stays_what_it_is,
             kinds_do_not_touch_each_other,
+            a_registry_takes_its_spaces_along,
             what_is_not_understood_is_kept,
         );
     };

@@ -66,12 +66,20 @@ fn bindings(space: &Document) -> impl Iterator<Item = &Value> {
 
 fn edited(space: &Document, workspace: &str, bound: bool) -> Document {
     let mut list: Vec<Value> = bindings(space).filter(|w| *w != workspace).cloned().collect();
+    let first = bound && list.is_empty();
     if bound {
         list.push(workspace.into());
     }
     let mut document = space.clone();
     if let Some(spec) = document.spec.as_object_mut() {
         spec.insert("workspaces".to_owned(), json!(list));
+        if first {
+            // The project that the administrator sees, not one that earlier bindings were for.
+            match space.status.get("registryId") {
+                Some(project) => drop(spec.insert("projectId".to_owned(), project.clone())),
+                None => drop(spec.remove("projectId")),
+            }
+        }
     }
     document
 }

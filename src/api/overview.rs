@@ -124,7 +124,7 @@ pub(super) async fn overview(call: Call) -> Answer {
         *(if public { &mut counted.public } else { &mut counted.private }) += 1;
         let bound = !space.workspaces.is_empty();
         *(if bound { &mut counted.bound } else { &mut counted.unbound }) += 1;
-        counted.suspended += i64::from(space.suspended);
+        counted.suspended += i64::from(space.is_suspended(registry));
         counted.missing += i64::from(space.missing);
     }
     if counted == Spaces::default() {

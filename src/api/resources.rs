@@ -15,8 +15,8 @@ use super::error::ApiError;
 use super::manifest::{Draft, IfMatch, Manifest, respond, respond_empty};
 use super::page::{List, Window};
 use super::writer::{ATTEMPTS, Writer};
-use crate::domain::conflicts::{removal_conflicts, spaces_of};
-use crate::domain::record::{Kind, Name, Record};
+use crate::domain::conflicts::removal_conflicts;
+use crate::domain::record::{Kind, Record};
 use crate::store::{
     CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names, rules,
 };
@@ -144,38 +144,22 @@ pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
     if !problems.is_empty() && !force {
         return Err(ApiError::Conflict(problems));
     }
-    if kind == Kind::Registry {
-        // Also those without bindings: a later registry of this name must not find them declared public. First,
-        // so that a failure in between leaves less access, never more.
-        let spaces: Vec<Name> = spaces_of(writer.records(), name).map(|(space, _)| space.clone()).collect();
-        for space in spaces {
-            remove_space(&mut writer, &call.caller, &space).await?;
-        }
-    }
     for _ in 0..ATTEMPTS {
         match writer.delete(kind, name, &current.version).await {
             Err(StoreError::Changed { .. }) => {}
-            outcome => return outcome.map_err(ApiError::from).and_then(|()| respond_empty(&current)),
+            Err(error) => return Err(error.into()),
+            Ok(gone) => {
+                let act = Act { action: "remove", kind: Kind::RegistrySpace.as_str() };
+                for space in gone {
+                    audit::log(Some(&call.caller), act, &space, "", StatusCode::NO_CONTENT);
+                }
+                return respond_empty(&current);
+            }
         }
         (current, _) = writer.again(kind, name, &seen).await?;
         if_match.check(&current)?;
     }
     Err(ApiError::Changed)
-}
-
-/// Removes a space at whatever version it has; one that is gone is no fault.
-async fn remove_space(writer: &mut Writer<'_>, caller: &Caller, name: &str) -> Result<(), ApiError> {
-    let kind = Kind::RegistrySpace;
-    let act = Act { action: "remove", kind: kind.as_str() };
-    while let Some(space) = writer.store().get(kind, name).await? {
-        match writer.delete(kind, name, &space.version).await {
-            Ok(()) => audit::log(Some(caller), act, name, &space.version, StatusCode::NO_CONTENT),
-            Err(StoreError::Changed { .. } | StoreError::NotFound { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        break;
-    }
-    Ok(())
 }
 
 /// A record that the caller may see; one that it may not is as absent.

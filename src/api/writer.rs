@@ -8,7 +8,7 @@ use tokio::sync::MutexGuard;
 use super::ApiState;
 use super::auth::same_owner;
 use super::error::ApiError;
-use crate::domain::record::{Entry, Kind, Name, Named, Record, Records};
+use crate::domain::record::{Entry, Kind, Name, Named, Record, Records, Space};
 use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert};
 
 /// The records as checks across them must see them.
@@ -63,6 +63,15 @@ fn published_record(records: &Records, kind: Kind, name: &str) -> Option<Record>
     }
 }
 
+/// Spaces that name a registry, invalid ones too.
+fn named_by_spaces(records: &Records, registry: &str) -> Vec<Name> {
+    let names = |entry: &Entry<Space>| match entry {
+        Entry::Valid(space) => space.registry == registry,
+        Entry::Invalid(invalid) => invalid.registry.as_deref() == Some(registry),
+    };
+    records.spaces.iter().filter(|(_, entry)| names(entry)).map(|(name, _)| name.clone()).collect()
+}
+
 /// Attempts against writers outside of this process, and against what the controllers observe meanwhile.
 pub(super) const ATTEMPTS: usize = 8;
 
@@ -113,12 +122,19 @@ impl Writer<'_> {
         Ok(stored)
     }
 
-    pub async fn delete(&mut self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError> {
+    /// Removes a record; the spaces that went with it.
+    pub async fn delete(&mut self, kind: Kind, name: &str, version: &str) -> Result<Vec<Name>, StoreError> {
+        let spaces = if kind == Kind::Registry { named_by_spaces(self.records(), name) } else { Vec::new() };
         let noted = self.note((kind, name.into()));
+        self.view.written.extend(spaces.iter().map(|space| (Kind::RegistrySpace, space.clone())));
         self.store.delete(kind, name, version).await?;
-        Arc::make_mut(&mut self.view.records).remove(kind, name);
+        let records = Arc::make_mut(&mut self.view.records);
+        records.remove(kind, name);
+        for space in &spaces {
+            records.remove(Kind::RegistrySpace, space);
+        }
         self.view.base = noted;
-        Ok(())
+        Ok(spaces)
     }
 
     /// Before a write: where it fails, or never returns, the store may have written, or somebody else has. Then

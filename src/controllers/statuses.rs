@@ -5,7 +5,7 @@
 //! those that are invalid, or were.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::index::Published;
 use super::pull_secrets::Troubles;
-use crate::domain::conflicts::{contested, shadowed};
+use crate::domain::conflicts::{Contested, contested, shadowed};
 use crate::domain::record::bounds::PROBLEMS;
 use crate::domain::record::{Entry, Kind, Name, Named, Problem, Records, Workspace};
 use crate::store::manifest::{
@@ -67,6 +67,8 @@ struct Membership {
     /// Without the time, which is that of the writing.
     members: Vec<Member>,
     conflicts: Vec<String>,
+    /// Those of the conflicts in which no claim is known to be older, so that none is recorded.
+    undecided: BTreeSet<Name>,
 }
 
 /// What the controller works with.
@@ -105,6 +107,7 @@ impl Statuses {
             None => said.insert(self.said_before().await?),
         };
         let (records, troubles) = (self.published.records.load_full(), self.troubles.borrow().clone());
+        let adopted = self.adopt(&records).await;
         let desired = desired(&records, &troubles);
         // What was wrong with a space and is no longer, or has gone with it.
         let over: Vec<Key> = said.keys().filter(|key| !desired.contains_key(key)).cloned().collect();
@@ -115,7 +118,7 @@ impl Statuses {
             (key, saying, outcome)
         });
         let mut written = Box::pin(written.buffer_unordered(WRITES));
-        let mut worst = Ok(());
+        let mut worst = adopted;
         while let Some((key, saying, outcome)) = written.next().await {
             match outcome {
                 Ok(()) if key.0 == Kind::RegistrySpace && saying == Saying::default() => {
@@ -126,6 +129,22 @@ impl Statuses {
             }
         }
         worst
+    }
+
+    /// Has spaces go with their registry that do not yet: those of somebody who wrote them by hand, and of 0.1.0.
+    async fn adopt(&self, records: &Records) -> Result<(), StoreError> {
+        let orphans = records.spaces.iter().filter(|(_, entry)| {
+            let (registry, owner) = match &***entry {
+                Entry::Valid(space) => (Some(&space.registry), space.owner),
+                Entry::Invalid(invalid) => (invalid.registry.as_ref(), invalid.owner),
+            };
+            owner.get().is_none()
+                && registry.is_some_and(|registry| records.registries.contains_key(registry))
+        });
+        let adopt = |name: Name| async move { self.store.adopt(&name).await };
+        let orphans: Vec<_> = orphans.map(|(name, _)| name.clone()).collect();
+        let adopted: Vec<_> = stream::iter(orphans).map(adopt).buffer_unordered(WRITES).collect().await;
+        adopted.into_iter().find(Result::is_err).unwrap_or(Ok(()))
     }
 
     /// Spaces of which an earlier leader said that they are invalid. A watch tells of all once, a page at a time and in
@@ -198,8 +217,15 @@ pub fn desired(records: &Records, troubles: &Troubles) -> BTreeMap<Key, Saying> 
         let Some(workspace) = entry.valid() else { continue };
         let conflicts = contested.get(name).map(Vec::as_slice).unwrap_or_default();
         let saying = all.entry((Kind::Workspace, name.clone())).or_default();
-        saying.problems.extend(conflicts.iter().take(PROBLEMS).map(|namespace| {
-            let message = format!("namespace {namespace} belongs to another workspace, whose claim is older");
+        saying.problems.extend(conflicts.iter().take(PROBLEMS).map(|Contested { namespace, undecided }| {
+            let message = if *undecided {
+                format!(
+                    "namespace {namespace} is listed by another workspace too, and neither claim is known to be the \
+                     older one, as after a restore: it belongs to none of them until one takes it off its list"
+                )
+            } else {
+                format!("namespace {namespace} belongs to another workspace, whose claim is older")
+            };
             Problem::new("spec.namespaces", message)
         }));
         saying.membership = Some(membership(workspace, records, troubles, conflicts));
@@ -211,7 +237,7 @@ fn membership(
     workspace: &Workspace,
     records: &Records,
     troubles: &Troubles,
-    conflicts: &[&Name],
+    conflicts: &[Contested<'_>],
 ) -> Membership {
     let member = |namespace: &Name| {
         let (first, current) = (workspace.pins.get(namespace), records.namespace_uids.get(namespace));
@@ -222,7 +248,8 @@ fn membership(
     };
     Membership {
         members: workspace.namespaces.iter().map(member).collect(),
-        conflicts: conflicts.iter().map(ToString::to_string).collect(),
+        conflicts: conflicts.iter().map(|contested| contested.namespace.to_string()).collect(),
+        undecided: conflicts.iter().filter(|c| c.undecided).map(|c| c.namespace.clone()).collect(),
     }
 }
 
@@ -254,7 +281,10 @@ impl Status for WorkspaceStatus {
         let now = Timestamp::now();
         let before: HashMap<Name, Option<Timestamp>> =
             self.members.drain(..).map(|member| (member.namespace, member.since)).collect();
-        let since = |member: &Member| Some(before.get(&member.namespace).copied().flatten().unwrap_or(now));
+        let since = |Member { namespace, .. }: &Member| {
+            let new = (!membership.undecided.contains(namespace)).then_some(now);
+            before.get(namespace).copied().flatten().or(new)
+        };
         let members = membership.members.iter().map(|m| Member { since: since(m), ..m.clone() }).collect();
         self.members = members;
         self.conflicts.clone_from(&membership.conflicts);

@@ -53,13 +53,14 @@ pub fn removal_conflicts(records: &Records, kind: Kind, name: &str) -> Vec<Probl
     .collect()
 }
 
-/// The valid spaces that are recorded for a registry.
+/// The valid spaces that are recorded for a registry, without those of an earlier record of its name.
 pub fn spaces_of<'r>(records: &'r Records, registry: &str) -> impl Iterator<Item = (&'r Name, &'r Space)> {
+    let record = records.registries.get(registry).and_then(|entry| entry.valid());
     records
         .spaces
         .iter()
         .filter_map(|(name, entry)| Some((name, entry.valid()?)))
-        .filter(move |(_, space)| space.registry == registry)
+        .filter(move |(_, space)| space.registry == registry && record.is_none_or(|r| space.belongs_to(r)))
 }
 
 fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec<Problem> {
@@ -164,12 +165,23 @@ pub fn shadowed(records: &Records) -> BTreeMap<&Name, Vec<Problem>> {
     found
 }
 
-/// Namespaces that a workspace lists and an older claim holds, by workspace.
-pub fn contested(records: &Records) -> BTreeMap<&Name, Vec<&Name>> {
+/// A namespace that a workspace lists and does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contested<'r> {
+    pub namespace: &'r Name,
+    /// No claim on it is known to be the oldest: it is nobody's. Otherwise another workspace has it.
+    pub undecided: bool,
+}
+
+/// Namespaces that workspaces list and do not have, by workspace.
+pub fn contested(records: &Records) -> BTreeMap<&Name, Vec<Contested<'_>>> {
     let holders = holders(records);
     let listed = records.workspaces.iter().filter_map(|(name, entry)| {
-        let taken = |namespace: &&Name| holders.get(*namespace).is_some_and(|holder| *holder != name);
-        Some((name, entry.valid()?.namespaces.iter().filter(taken).collect::<Vec<_>>()))
+        let contested = |namespace| match holders.get(namespace)? {
+            Some(holder) if *holder == name => None,
+            holder => Some(Contested { namespace, undecided: holder.is_none() }),
+        };
+        Some((name, entry.valid()?.namespaces.iter().filter_map(contested).collect::<Vec<_>>()))
     });
     listed.filter(|(_, namespaces)| !namespaces.is_empty()).collect()
 }

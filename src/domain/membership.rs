@@ -15,9 +15,24 @@ struct Age<'r> {
     name: &'r Name,
 }
 
+/// The oldest claim on a namespace.
+struct Oldest<'r> {
+    age: Age<'r>,
+    workspace: &'r Workspace,
+    rivals: bool,
+}
+
+impl Oldest<'_> {
+    /// Several claims, none of them recorded, as after a restore without statuses: which was the older one, nobody knows,
+    /// and the namespace is nobody's.
+    fn is_undecided(&self) -> bool {
+        self.rivals && self.age.unrecorded
+    }
+}
+
 /// The oldest claim on every namespace that is claimed.
-fn oldest(records: &Records) -> HashMap<&Name, (Age<'_>, &Workspace)> {
-    let mut oldest: HashMap<&Name, (Age<'_>, &Workspace)> = HashMap::new();
+fn oldest(records: &Records) -> HashMap<&Name, Oldest<'_>> {
+    let mut oldest: HashMap<&Name, Oldest<'_>> = HashMap::new();
     for (name, entry) in &records.workspaces {
         let Entry::Valid(workspace) = &**entry else { continue };
         for namespace in &workspace.namespaces {
@@ -28,18 +43,22 @@ fn oldest(records: &Records) -> HashMap<&Name, (Age<'_>, &Workspace)> {
                 created: workspace.created,
                 name,
             };
-            let held = oldest.entry(namespace).or_insert((age, workspace));
-            if age < held.0 {
-                *held = (age, workspace);
+            let held = oldest.entry(namespace).or_insert(Oldest { age, workspace, rivals: false });
+            held.rivals |= held.age.name != name;
+            if age < held.age {
+                (held.age, held.workspace) = (age, workspace);
             }
         }
     }
     oldest
 }
 
-/// The workspace whose claim on a namespace is the oldest, for every namespace that is claimed.
-pub(super) fn holders(records: &Records) -> HashMap<&Name, &Name> {
-    oldest(records).into_iter().map(|(namespace, (age, _))| (namespace, age.name)).collect()
+/// The workspace whose claim on a namespace is the oldest, for every namespace that is claimed; `None` where nobody knows.
+pub(super) fn holders(records: &Records) -> HashMap<&Name, Option<&Name>> {
+    oldest(records)
+        .into_iter()
+        .map(|(namespace, oldest)| (namespace, (!oldest.is_undecided()).then_some(oldest.age.name)))
+        .collect()
 }
 
 /// The workspace of every namespace that has one. A namespace claimed twice belongs to the older claim, also
@@ -50,8 +69,8 @@ pub(super) fn members<'r>(
 ) -> HashMap<&'r Name, WorkspaceId> {
     oldest(records)
         .into_iter()
-        .filter(|(namespace, (_, workspace))| holds(workspace, namespace, records))
-        .filter_map(|(namespace, (age, _))| Some((namespace, *ids.get(age.name)?)))
+        .filter(|(namespace, oldest)| !oldest.is_undecided() && holds(oldest.workspace, namespace, records))
+        .filter_map(|(namespace, oldest)| Some((namespace, *ids.get(oldest.age.name)?)))
         .collect()
 }
 

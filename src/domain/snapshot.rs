@@ -246,13 +246,16 @@ impl Snapshot {
         self.spaces.reserve(records.spaces.len(), hash_of);
         for space in records.spaces.values().filter_map(|entry| entry.valid()) {
             let Some(&registry) = registry_ids.get(&space.registry) else { continue };
+            let of = records.registries.get(&space.registry).and_then(|entry| entry.valid());
+            if of.is_some_and(|of| !space.belongs_to(of)) {
+                continue;
+            }
             let mut bound: SmallVec<[WorkspaceId; 4]> = SmallVec::new();
-            if !space.suspended {
+            if !space.is_suspended(of) {
                 bound.extend(space.workspaces.iter().filter_map(|w| workspace_ids.get(w).copied()));
                 bound.sort_unstable();
                 bound.dedup();
             }
-            let of = records.registries.get(&space.registry).and_then(|entry| entry.valid());
             // What was read of the whole registry confirms what was recorded of each space before, unwritten.
             let observed_at = match space.observed_at.get() {
                 Some(at) if space.is_of(of) => {

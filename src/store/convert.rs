@@ -23,10 +23,10 @@ use crate::domain::canonical_host::is_docker_hub_alias;
 use crate::domain::record::bounds::{HOSTS, NAMES};
 use crate::domain::record::{
     AllowedPrefix, Entry, Host, Invalid, Kind, Name, Owner, PathPrefix, Problem, PullCredentials, PullPolicy,
-    Record, Registry, RegistryType, Selector, Space, Tls, UnixSeconds, Unmanaged, Visibility, Workspace,
-    is_project_name,
+    Record, Registry, RegistryType, Selector, Small, Space, Tls, UnixSeconds, Unmanaged, Visibility,
+    Workspace, is_project_name,
 };
-use crate::hex::short_digest;
+use crate::hex::{number, short_digest};
 
 /// The domain value of a stored document, invalid ones included. Earlier versions let a list name a thing twice, which is
 /// no harm.
@@ -53,21 +53,25 @@ pub fn parse(document: &Document) -> Result<Record, Vec<Problem>> {
 
 fn read(document: &Document) -> Result<Record, Vec<Problem>> {
     check_name(&document.name)?;
-    let Document { spec, status, created, .. } = document;
+    let Document { spec, status, .. } = document;
     let excess = bounds::excess(document.kind, spec);
     if !excess.is_empty() {
         return Err(Problem::first_of(excess));
     }
     Ok(match document.kind {
         Kind::Registry => {
-            Record::Registry(Entry::Valid(registry(typed(spec, "spec")?, &typed_status(status)?, *created)?))
+            let registry = registry(typed(spec, "spec")?, &typed_status(status)?, document.created)?;
+            Record::Registry(Entry::Valid(Registry { uid: uid(Some(&document.uid)), ..registry }))
         }
         Kind::RegistrySpace => {
-            Record::Space(Entry::Valid(space(typed(spec, "spec")?, &typed_status(status)?)?))
+            let space = space(typed(spec, "spec")?, &typed_status(status)?)?;
+            Record::Space(Entry::Valid(Space { owner: uid(document.owner.as_ref()), ..space }))
         }
-        Kind::Workspace => {
-            Record::Workspace(Entry::Valid(workspace(typed(spec, "spec")?, typed_status(status)?, *created)?))
-        }
+        Kind::Workspace => Record::Workspace(Entry::Valid(workspace(
+            typed(spec, "spec")?,
+            typed_status(status)?,
+            document.created,
+        )?)),
         Kind::PullPolicy => Record::PullPolicy(Entry::Valid(policy(typed(spec, "spec")?)?)),
     })
 }
@@ -158,6 +162,8 @@ fn registry(
     let tls = spec.tls.map(|tls| Tls { ca: tls.ca_bundle, skip_verify: tls.insecure_skip_verify });
     faults.none_or(Registry {
         created,
+        uid: Small::default(),
+        identity_number: Some(number(&identity)).into(),
         identity,
         kind: spec.r#type,
         owner: spec.workspace.map_or(Owner::Platform, |w| Owner::Workspace(w.into())),
@@ -176,11 +182,17 @@ fn registry(
     })
 }
 
+/// A UID, which is random, in the few bytes that 100,000 spaces have room for.
+fn uid(uid: Option<&Name>) -> Small {
+    uid.map(|uid| number(uid)).into()
+}
+
 /// Stands for a registry's record and its addresses: a later record of its name is another one.
 fn identity(created: UnixSeconds, url: &str, hosts: &[Host]) -> Name {
     let created = created.to_string();
     let parts: Vec<_> = [created.as_str(), url].into_iter().chain(hosts.iter().map(Host::as_str)).collect();
-    short_digest(&parts, 12).into()
+    // Long enough that no tenant finds two registries of one identity.
+    short_digest(&parts, 16).into()
 }
 
 fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
@@ -196,11 +208,12 @@ fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
     faults.each::<(), Vec<()>>("spec.workspaces", &spec.workspaces, dns_name);
     faults.none_or(Space {
         registry: spec.registry.into(),
+        owner: Small::default(),
         path: spec.path.into(),
         workspaces: spec.workspaces.into_iter().map(Name::from).collect(),
         visibility: spec.visibility,
         observed: status.visibility,
-        observed_of: status.observed_of.as_deref().unwrap_or_default().into(),
+        observed_of: status.observed_of.as_deref().map(number).into(),
         observed_at: status.observed_at.map(Timestamp::as_second).into(),
         suspended: status.suspended,
         missing: status.missing,
@@ -284,17 +297,26 @@ fn salvage(document: &Document, problems: Vec<Problem>) -> Record {
     let url = text("url").and_then(|u| Url::parse(u).ok());
     let workspace = document.spec.get("workspace").filter(|workspace| !workspace.is_null());
     // All that the platform held, or it would be for everybody. What a workspace claims counts for others once its
-    // registry answered, and never what is the node's own; a few hosts of it are enough.
-    let (platform, answered) =
-        (workspace.is_none(), document.status.get("lastSuccess").is_some_and(Value::is_string));
-    let counts = |host: &Host| platform || (answered && !host.is_node());
+    // registry answered for these addresses, and never what is the node's own; a few hosts of it are enough.
+    let platform = workspace.is_none();
+    let own = url.as_ref().and_then(|url| Host::parse(&url_host(url)));
+    let listed: Vec<Host> = strings("imageHosts").into_iter().filter_map(Host::parse).collect();
+    let answered = || {
+        let images = if listed.is_empty() { own.as_slice() } else { &listed };
+        let identity = identity(document.created, &url.as_ref().map(bare).unwrap_or_default(), images);
+        let status: RegistryStatus = typed_status(&document.status).unwrap_or_default();
+        status.last_success.is_some() && status.observed_of == Some(identity.into())
+    };
+    let counted = platform || answered();
+    let counts = |host: &Host| counted && (platform || !host.is_node());
     let most = if platform { usize::MAX } else { HOSTS };
-    let own = url.and_then(|url| Host::parse(&url_host(&url)));
-    let listed = strings("imageHosts").into_iter().filter_map(Host::parse);
-    let hosts: BTreeSet<Host> = own.into_iter().chain(listed).filter(counts).take(most).collect();
+    let hosts: BTreeSet<Host> =
+        own.iter().cloned().chain(listed.iter().cloned()).filter(counts).take(most).collect();
     let invalid = Box::new(Invalid {
         problems,
         hosts: hosts.into_iter().collect(),
+        registry: text("registry").filter(|_| document.kind == Kind::RegistrySpace).map(Name::from),
+        owner: uid(document.owner.as_ref()),
         workspace: workspace.map(|w| w.as_str().filter(|w| dns_name(w).is_ok()).unwrap_or_default().into()),
         selector: Selector { namespaces: names("namespaces"), workspaces: names("workspaces") },
     });

@@ -110,8 +110,9 @@ pub struct SpaceSpec {
     /// When absent, the registry's own flag is followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
-    /// The registry's own number of the project that the bindings are for. Only needed where a project was deleted and
-    /// made again under its name: set to `status.registryId`, it confirms the bindings for the new one.
+    /// The registry's own number of the project that the bindings are for. pullgate notes it once it sees the project.
+    /// Where a project was deleted and made again under its name, set to `status.registryId` it confirms the bindings for
+    /// the new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<i64>,
 }

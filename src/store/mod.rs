@@ -33,6 +33,10 @@ pub struct Document {
     pub created: UnixSeconds,
     /// Grows with every change of the spec; 0 where the store does not count.
     pub generation: i64,
+    /// Tells the object from a later one of its name; empty where the store removes what belongs to a record with it.
+    pub uid: Name,
+    /// Of a space: `uid` of the registry that it goes with; `None` where that is not recorded yet.
+    pub owner: Option<Name>,
     pub spec: Value,
     /// `Null` where nobody observed anything yet.
     pub status: Value,
@@ -42,7 +46,8 @@ impl Document {
     /// One that was never stored.
     pub fn new(kind: Kind, name: impl Into<Name>, spec: Value) -> Self {
         let (version, name) = (String::new(), name.into());
-        Self { kind, name, version, created: 0, generation: 0, spec, status: Value::Null }
+        let (uid, owner) = (Name::default(), Some(Name::default()));
+        Self { kind, name, version, created: 0, generation: 0, uid, owner, spec, status: Value::Null }
     }
 }
 
@@ -188,8 +193,8 @@ pub trait RecordStore: Send + Sync + 'static {
     /// Up to `limit` records of a kind whose names come after `after`, by name.
     async fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
 
-    /// Writes one record and what belongs to it in one step, durably before it returns. `version`, `created` and
-    /// `generation` of the given document are ignored; the stored one is returned.
+    /// Writes one record and what belongs to it in one step, durably before it returns. `version`, `created`,
+    /// `generation`, `uid` and `owner` of the given document are ignored; the stored one is returned.
     async fn put(
         &self,
         document: Document,
@@ -197,8 +202,12 @@ pub trait RecordStore: Send + Sync + 'static {
         credential: CredentialChange,
     ) -> Result<Document, StoreError>;
 
-    /// Removes a record at this version, its credential, and the robot accounts that belong to it.
+    /// Removes a record at this version, its credential, and the robot accounts that belong to it; with a registry its
+    /// spaces, invalid ones too.
     async fn delete(&self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError>;
+
+    /// Lets a space of which no owner is recorded go with the registry that it names, whoever removes that one.
+    async fn adopt(&self, space: &str) -> Result<(), StoreError>;
 
     /// A stored credential; `None` where there is none.
     async fn credential(&self, id: &CredentialId) -> Result<Option<Credential>, StoreError>;

@@ -24,6 +24,7 @@ mod managed_harbor;
 mod pods;
 mod pull_secrets;
 mod registries;
+mod restore;
 mod serving;
 mod statuses;
 mod store;

@@ -152,6 +152,46 @@ async fn a_project_made_again_under_its_name_inherits_no_binding_until_somebody_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restore_without_statuses_confirms_no_binding_that_rests() {
+    let harbor = Harbor::start(Options::default());
+    let platform = platform(&harbor).await;
+    let team = image(&harbor, "team");
+    let first = harbor.project("team").unwrap().id;
+    let noted = async |platform: &Platform| {
+        platform.document(Kind::RegistrySpace, "corp.team").await.unwrap().spec["projectId"].clone()
+    };
+    eventually("what the binding is for is noted", async || noted(&platform).await == json!(first)).await;
+    harbor.delete_project("team");
+    harbor.add_project("team", false);
+    eventually("the binding rests", async || platform.reason("a-prod", &team) == Reason::NotBound).await;
+    assert_eq!(noted(&platform).await, json!(first));
+    let spec = platform.document(Kind::RegistrySpace, "corp.team").await.unwrap().spec;
+    // All anew, from specs alone. Before the registry was read, and ever after.
+    let restored = Platform::start();
+    restored.workspace("a", &["a-prod"]).await;
+    restored.put(Kind::RegistrySpace, "corp.team", spec).await;
+    restored.integrate_harbor(&harbor).await;
+    eventually("the registry is read", async || {
+        assert_ne!(restored.reason("a-prod", &team), Reason::Bound);
+        restored.condition(Kind::RegistrySpace, "corp.team", "Synced").await[1] == "MadeAnew"
+    })
+    .await;
+    assert_eq!(restored.reason("a-prod", &team), Reason::NotBound);
+    // One that was never made anew is as before, once it was seen.
+    harbor.add_project("same", false);
+    let same = harbor.project("same").unwrap().id;
+    restored
+        .put(
+            Kind::RegistrySpace,
+            "corp.same",
+            json!({"registry": "corp", "path": "same", "workspaces": ["a"], "projectId": same}),
+        )
+        .await;
+    let image = image(&harbor, "same");
+    eventually("it is bound", async || restored.reason("a-prod", &image) == Reason::Bound).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_harbor_that_is_down_changes_no_decision_and_recovers_by_itself() {
     let harbor = Harbor::start(Options::default());
     let platform = platform(&harbor).await;

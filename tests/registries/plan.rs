@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use pullgate::controllers::registries::{Observation, Plan, Recorded};
-use pullgate::domain::record::{Entry, Known, Space, Visibility};
+use pullgate::domain::record::{Entry, Known, Small, Space, Visibility};
 use pullgate::registry::Found;
 
 use crate::support::records::space;
@@ -25,7 +25,7 @@ fn recorded(path: &str, change: impl FnOnce(&mut Space)) -> Recorded {
 }
 
 fn plan(found: Vec<Found>, recorded: &[Recorded]) -> Plan {
-    Plan::new(found, recorded, &HashMap::new(), "")
+    Plan::new(found, recorded, &HashMap::new(), Small::default())
 }
 
 fn observed(plan: &Plan) -> &Observation {
@@ -47,12 +47,15 @@ fn another_project_under_the_name_suspends_bindings_until_it_is_confirmed() {
     let bound = |space: &mut Space| space.workspaces = ["w".into()].into();
     let made_anew = plan(vec![found("a", 8, false)], &[recorded("a", bound)]);
     assert!(observed(&made_anew).suspended && observed(&made_anew).project == Some(8));
+    assert_eq!(observed(&made_anew).confirmed, Some(7), "the project that the binding was for");
     // Once suspended it stays so, though its number is known now.
     let suspended = |space: &mut Space| {
         bound(space);
         (space.suspended, space.project) = (true, Some(8).into());
     };
-    assert_eq!(plan(vec![found("a", 8, false)], &[recorded("a", suspended)]), Plan::default());
+    let before = plan(vec![found("a", 8, false)], &[recorded("a", suspended)]);
+    assert!(observed(&before).suspended);
+    assert_eq!(observed(&before).confirmed, Some(0), "suspended by 0.1.0, it is for none that is known");
     let confirm = |project| {
         move |space: &mut Space| {
             suspended(space);
@@ -68,12 +71,23 @@ fn another_project_under_the_name_suspends_bindings_until_it_is_confirmed() {
     // Confirmed for one, it is not for the next.
     let next = plan(vec![found("a", 9, false)], &[recorded("a", confirm(8))]);
     assert!(observed(&next).suspended);
+    // What was seen of a binding's project is noted in the spec, which a restore keeps.
+    let noted = plan(vec![found("a", 7, false)], &[recorded("a", bound)]);
+    assert_eq!((observed(&noted).confirmed, observed(&noted).suspended), (Some(7), false));
+    let restored = |project| {
+        recorded("a", move |space: &mut Space| {
+            bound(space);
+            (space.project, space.confirmed) = (Known::default(), Some(project).into());
+        })
+    };
+    assert!(observed(&plan(vec![found("a", 8, false)], &[restored(7)])).suspended);
+    assert!(!observed(&plan(vec![found("a", 8, false)], &[restored(8)])).suspended);
     // Without bindings there is nothing to inherit.
     assert!(!observed(&plan(vec![found("a", 8, false)], &[recorded("a", |_| ())])).suspended);
     // The same project is the same, however long it was away.
     let back = |space: &mut Space| {
         bound(space);
-        space.missing = true;
+        (space.missing, space.confirmed) = (true, Some(7).into());
     };
     let back = plan(vec![found("a", 7, false)], &[recorded("a", back)]);
     assert!(!observed(&back).suspended && !observed(&back).missing);

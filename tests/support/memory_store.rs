@@ -195,15 +195,25 @@ impl RecordStore for MemoryStore {
             }
             Some(_) => {}
         }
-        inner.documents.remove(&key);
+        let spaces =
+            inner.documents.keys().filter(|(of, _)| kind == Kind::Registry && *of == Kind::RegistrySpace);
+        let gone = spaces.filter(|key| inner.documents[*key].spec["registry"] == name).cloned();
+        let gone: Vec<_> = std::iter::once(key).chain(gone).collect();
         inner.credentials.retain(|id, _| match (id, kind) {
             (CredentialId::Integration { registry }, Kind::Registry) => registry != name,
             (CredentialId::Robot(robot), Kind::Registry) => robot.registry != name,
             (CredentialId::Robot(robot), Kind::Workspace) => robot.workspace != name,
             _ => true,
         });
-        inner.tell(&Event::Deleted(kind, name.into()));
+        for key in gone {
+            inner.documents.remove(&key);
+            inner.tell(&Event::Deleted(key.0, key.1));
+        }
         self.written(&inner);
+        Ok(())
+    }
+
+    async fn adopt(&self, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
 

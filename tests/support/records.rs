@@ -2,7 +2,7 @@
 
 use pullgate::domain::record::{
     Entry, Host, Injection, Known, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy, Record,
-    Records, Registry, RegistryType, Selector, Space, Tls, Unmanaged, Visibility, Workspace,
+    Records, Registry, RegistryType, Selector, Small, Space, Tls, Unmanaged, Visibility, Workspace,
 };
 
 #[derive(Clone, Debug)]
@@ -11,10 +11,12 @@ pub struct Named<T>(pub Name, pub T);
 pub fn registry(name: &str) -> Named<Registry> {
     let host = Host::parse("harbor.example.com").unwrap();
     let record = Registry {
+        uid: Small::default(),
         created: 0,
         kind: RegistryType::Harbor,
         owner: Owner::Platform,
         identity: Name::default(),
+        identity_number: Small::default(),
         url: "https://harbor.example.com".into(),
         hosts: [host].into_iter().collect(),
         paths: Vec::new(),
@@ -62,18 +64,19 @@ impl Named<Registry> {
 pub fn space(registry: &str, path: &str) -> Named<Space> {
     let record = Space {
         registry: registry.into(),
+        owner: Small::default(),
         path: path.into(),
         workspaces: Box::default(),
         visibility: Some(Visibility::Private),
         observed: None,
-        observed_of: Name::default(),
-        observed_at: Known::default(),
+        observed_of: Small::default(),
+        observed_at: Small::default(),
         suspended: false,
         missing: false,
         proxy_cache: false,
         project: Known::default(),
         confirmed: Known::default(),
-        repositories: Known::default(),
+        repositories: Small::default(),
         storage: Known::default(),
     };
     Named(format!("{registry}.{path}").into(), record)

@@ -1,6 +1,8 @@
 //! What the webhooks tell of other tenants: nothing.
 
-use pullgate::domain::record::{Entry, Host, Invalid, Mode, Name, Record, Records, Selector, Unmanaged};
+use pullgate::domain::record::{
+    Entry, Host, Invalid, Mode, Name, Record, Records, Selector, Small, Unmanaged,
+};
 use serde_json::{Value, json};
 
 use crate::support::records::{policy, registry, space, workspace};
@@ -37,6 +39,8 @@ fn broken() -> (Name, Record) {
         problems: Vec::new(),
         hosts: vec![Host::parse("ghcr.io").unwrap()],
         workspace: Some("zebra".into()),
+        registry: None,
+        owner: Small::default(),
         selector: Selector::default(),
     };
     ("zebra-broken".into(), Record::Registry(Entry::Invalid(Box::new(invalid))))

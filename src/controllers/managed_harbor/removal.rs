@@ -30,8 +30,8 @@ impl Removed {
     }
 }
 
-/// Removes a registry's record. First its spaces, so that a failure in between leaves less access, never more, and the
-/// next pass goes on. Once more at the end: a discovery that was under way may have recorded some again.
+/// Removes a registry's record, and its spaces with it. Those once more at the end: a discovery that was under way may have
+/// recorded some again.
 pub(super) async fn remove(store: &dyn RecordStore, registry: &Document) -> Result<(), StoreError> {
     let spaces = spaces_of(store, &registry.name).await?;
     let removed = told(&spaces);
@@ -44,7 +44,6 @@ pub(super) async fn remove(store: &dyn RecordStore, registry: &Document) -> Resu
         bindings = removed.bindings_in_words(),
         "a Harbor of the cluster has gone; its record goes with its spaces and their bindings"
     );
-    remove_spaces(store, spaces).await?;
     let (source, mut version) = (&registry.spec["source"], registry.version.clone());
     // What is observed of it may be written meanwhile. Once it follows something else, it is another record.
     while let Err(error) = store.delete(Kind::Registry, &registry.name, &version).await {

@@ -33,7 +33,8 @@ pub(super) fn desired(
     }
     for space in recorded.iter().filter_map(|(_, entry)| entry.valid()) {
         // Of a project that is not there, Harbor refuses the whole account.
-        let Some(id) = space.project.get().filter(|_| !space.missing && !space.suspended) else { continue };
+        let there = !space.missing && !space.is_suspended(Some(registry));
+        let Some(id) = space.project.get().filter(|_| there) else { continue };
         if !space.is_of(Some(registry)) || space.effective_visibility() == Visibility::Public {
             continue;
         }

@@ -40,7 +40,7 @@ use self::notices::Notices;
 pub use self::plan::{Observation, Plan, Recorded};
 use self::worker::Worker;
 use super::index::Published;
-use crate::domain::record::{Entry, Name, Records, Space};
+use crate::domain::record::{Name, Records, Space};
 use crate::metrics::Metrics;
 use crate::registry::clients::Clients;
 use crate::store::RecordStore;
@@ -82,8 +82,9 @@ pub struct Registries {
 
 /// What is recorded of the spaces of a registry, by the records' names.
 fn spaces_of(records: &Records, registry: &str) -> Vec<Recorded> {
-    let of = |entry: &Entry<Space>| entry.valid().is_some_and(|space| space.registry == registry);
-    let found = records.spaces.iter().filter(|(_, entry)| of(entry));
+    let record = records.registries.get(registry).and_then(|entry| entry.valid());
+    let of = |space: &Space| space.registry == registry && record.is_none_or(|r| space.belongs_to(r));
+    let found = records.spaces.iter().filter(|(_, entry)| entry.valid().is_some_and(of));
     found.map(|(name, entry)| (name.clone(), entry.clone())).collect()
 }
 

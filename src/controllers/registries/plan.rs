@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::domain::record::{Entry, Name, Space, Visibility};
+use crate::domain::record::{Entry, Name, Small, Space, Visibility};
 use crate::registry::Found;
 
 /// A recorded space and its record's name.
@@ -14,11 +14,16 @@ pub type Recorded = (Name, Arc<Entry<Space>>);
 pub struct Observation {
     pub visibility: Option<Visibility>,
     pub project: Option<i64>,
+    /// The project that the bindings are for; [`NONE`]: not for any that was seen.
+    pub confirmed: Option<i64>,
     pub suspended: bool,
     pub missing: bool,
     pub repositories: Option<i64>,
     pub storage: Option<i64>,
 }
+
+/// A number that no project has: Harbor counts from 1.
+const NONE: i64 = 0;
 
 /// What is to be done, by the records' names.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,6 +46,7 @@ impl Observation {
         Self {
             visibility: space.observed,
             project: space.project.get(),
+            confirmed: space.confirmed.get(),
             suspended: space.suspended,
             missing: space.missing,
             repositories: space.repositories.get(),
@@ -50,13 +56,24 @@ impl Observation {
 
     /// What is to be recorded of a space that was found. `storage`: bytes, where they were asked for.
     fn of(space: &Space, found: &Found, storage: Option<i64>) -> Self {
-        let another = matches!((space.project.get(), found.id), (Some(seen), Some(id)) if seen != id);
-        let confirmed = found.id.is_some() && space.confirmed.get() == found.id;
+        let (seen, bound) = (space.project.get(), !space.workspaces.is_empty());
+        let another = matches!((seen, found.id), (Some(seen), Some(id)) if seen != id);
         // Whoever made a project again under its name would else inherit who may pull from it.
-        let suspended = !space.workspaces.is_empty() && !confirmed && (space.suspended || another);
+        let suspended = bound
+            && match (space.confirmed.get(), found.id) {
+                (Some(confirmed), Some(id)) => confirmed != id,
+                _ => space.suspended || another,
+            };
+        // Noted in the spec, which a restore keeps. Of what an earlier version suspended, the project is not known.
+        let noted = match (another, space.suspended) {
+            (true, _) => seen,
+            (false, true) => Some(NONE),
+            (false, false) => found.id,
+        };
         Self {
             visibility: found.visibility,
             project: found.id,
+            confirmed: space.confirmed.get().or(noted.filter(|_| bound)),
             suspended,
             missing: false,
             repositories: found.repositories,
@@ -78,8 +95,8 @@ impl Observation {
 
 impl Plan {
     /// `found` is all that the registry has, each once, by path; `storage` are bytes by its own number.
-    /// `of`: the identity of the registry's record that it was read for.
-    pub fn new(mut found: Vec<Found>, recorded: &[Recorded], storage: &HashMap<i64, i64>, of: &str) -> Self {
+    /// `of`: the identity number of the registry's record that it was read for.
+    pub fn new(mut found: Vec<Found>, recorded: &[Recorded], storage: &HashMap<i64, i64>, of: Small) -> Self {
         let mut plan = Self::default();
         found.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let mut known = vec![false; found.len()];
@@ -106,7 +123,7 @@ impl Plan {
         plan
     }
 
-    fn compare(&mut self, name: &Name, space: &Space, found: &Found, storage: Option<i64>, of: &str) {
+    fn compare(&mut self, name: &Name, space: &Space, found: &Found, storage: Option<i64>, of: Small) {
         let observation = Observation::of(space, found, storage);
         if observation != Observation::recorded(space) || space.observed_of != of {
             self.observe.push((name.clone(), observation));

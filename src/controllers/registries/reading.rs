@@ -94,7 +94,7 @@ impl Reading<'_> {
             hidden: self.hidden,
             interval: self.shared.settings.interval,
         };
-        let plan = Plan::new(found, self.recorded, by_space, &self.registry.identity);
+        let plan = Plan::new(found, self.recorded, by_space, self.registry.identity_number);
         let outcome = spaces.carry_out(plan).await;
         if outcome.failed > 0 {
             tracing::warn!(registry = %self.name, failed = outcome.failed, "some spaces could not be recorded; the next pass tries again");

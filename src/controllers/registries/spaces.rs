@@ -146,7 +146,10 @@ impl Spaces<'_> {
     async fn observe(&self, observed: Vec<(Name, Observation)>, done: &mut Outcome) {
         for chunk in observed.chunks(CHUNK) {
             let edited = stream::iter(chunk.to_vec()).map(|(name, observation)| async move {
-                self.edited(&name, |space, status| write(space, status, &observation, self.identity)).await
+                let edit = |space: &Space, status: &mut SpaceStatus| {
+                    write(space, status, &observation, self.identity);
+                };
+                self.edited(&name, observation.confirmed, edit).await
             });
             let edited: Vec<_> = edited.buffered(WRITES).collect().await;
             done.failed += edited.iter().filter(|outcome| outcome.is_err()).count();
@@ -264,7 +267,7 @@ impl Spaces<'_> {
         name: &Name,
         edit: impl FnOnce(&Space, &mut SpaceStatus),
     ) -> Result<(), StoreError> {
-        let Some((document, at)) = self.edited(name, edit).await? else { return Ok(()) };
+        let Some((document, at)) = self.edited(name, None, edit).await? else { return Ok(()) };
         match self.store.put(document, at, CredentialChange::Keep).await {
             Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => {
@@ -275,18 +278,23 @@ impl Spaces<'_> {
     }
 
     /// The record of a space with another status, to be put over the one that was read; `None` where there is no such
-    /// space, or nothing to change.
+    /// space, or nothing to change. `confirmed`: the project that its bindings are for, where they say of none.
     async fn edited(
         &self,
         name: &Name,
+        confirmed: Option<i64>,
         edit: impl FnOnce(&Space, &mut SpaceStatus),
     ) -> Result<Option<(Document, Precondition)>, StoreError> {
-        let Some(document) = self.store.get(Kind::RegistrySpace, name).await? else { return Ok(None) };
+        let Some(mut document) = self.store.get(Kind::RegistrySpace, name).await? else { return Ok(None) };
         let Record::Space(Entry::Valid(space)) = convert::record(&document) else { return Ok(None) };
+        let confirmed = confirmed.filter(|_| space.confirmed.get().is_none() && !space.workspaces.is_empty());
+        if let Some(project) = confirmed {
+            document.spec["projectId"] = project.into();
+        }
         let mut status: SpaceStatus = serde_json::from_value(document.status.clone()).unwrap_or_default();
         edit(&space, &mut status);
         let status: Value = serde_json::to_value(&status).unwrap_or_default();
-        if status == document.status {
+        if status == document.status && confirmed.is_none() {
             return Ok(None);
         }
         let at = Precondition::Version(document.version.clone());
@@ -295,7 +303,8 @@ impl Spaces<'_> {
 }
 
 fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation, of: &str) {
-    let Observation { visibility, project, suspended, missing, repositories, storage } = observation.clone();
+    let Observation { visibility, project, suspended, missing, repositories, storage, confirmed: _ } =
+        observation.clone();
     if suspended && !space.suspended {
         tracing::warn!(
             registry = %space.registry, space = %space.path,

@@ -96,7 +96,10 @@ impl Wishes {
 fn wishes(records: &Records, name: &Name, registry: &Registry) -> Vec<(Name, Wish, Option<i64>)> {
     let mut wishes = Vec::new();
     for (record, entry) in &records.spaces {
-        let Some(space) = entry.valid().filter(|space| space.registry == *name && !space.missing) else {
+        let Some(space) = entry
+            .valid()
+            .filter(|space| space.registry == *name && space.belongs_to(registry) && !space.missing)
+        else {
             continue;
         };
         let project = space.project.get();

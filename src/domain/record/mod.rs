@@ -57,6 +57,8 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
     pub registry: Name,
+    /// [`Registry::uid`] of the record that it goes with; not known where that is not recorded yet.
+    pub owner: Small,
     /// One path segment.
     pub path: Name,
     /// The bindings: workspaces whose namespaces may pull.
@@ -65,11 +67,11 @@ pub struct Space {
     pub visibility: Option<Visibility>,
     /// What the registry last said.
     pub observed: Option<Visibility>,
-    /// [`Registry::identity`] of what was observed; empty where an earlier version observed it and did not say.
-    pub observed_of: Name,
+    /// [`Registry::identity_number`] of what was observed; not known where an earlier version observed it and did not say.
+    pub observed_of: Small,
     /// Unix seconds.
-    pub observed_at: Known,
-    /// The project was deleted and made again under its name: bindings rest until an admin confirms them.
+    pub observed_at: Small,
+    /// What the status says: the project was deleted and made again under its name; see [`Self::is_suspended`].
     pub suspended: bool,
     /// The registry says that there is no such project any more.
     pub missing: bool,
@@ -77,18 +79,31 @@ pub struct Space {
     pub proxy_cache: bool,
     /// The registry's own number of the project that was last seen.
     pub project: Known,
-    /// The project that an admin confirmed the bindings for.
+    /// The project that the bindings are for: what was there when they were made, or what an admin confirmed since.
     pub confirmed: Known,
     /// Number of repositories, where the registry tells.
-    pub repositories: Known,
+    pub repositories: Small,
     /// Bytes stored, where the registry tells.
     pub storage: Known,
 }
 
 impl Space {
+    /// Whether it is a space of this record, and not of an earlier one of its name.
+    pub fn belongs_to(&self, registry: &Registry) -> bool {
+        self.owner == registry.uid || self.owner.get().is_none()
+    }
+
     /// Whether it was observed of `registry`, its record as it is now, and not of another under its name or of another address.
     pub fn is_of(&self, registry: Option<&Registry>) -> bool {
-        self.observed_of.is_empty() || registry.is_some_and(|r| r.identity == self.observed_of)
+        self.observed_of.get().is_none() || registry.is_some_and(|r| r.identity_number == self.observed_of)
+    }
+
+    /// Whether bindings rest until an admin confirms them: the project is not the one that they are for, or it is not known
+    /// yet, as after a restore without statuses, which must not confirm what nobody confirmed.
+    pub fn is_suspended(&self, registry: Option<&Registry>) -> bool {
+        let here = || self.project.get().filter(|_| self.is_of(registry));
+        let another = self.confirmed.get().is_some_and(|confirmed| here() != Some(confirmed));
+        self.suspended || (another && !self.workspaces.is_empty())
     }
 
     /// [`Self::effective_visibility`] where it was observed of `registry`; private where not.
@@ -134,6 +149,38 @@ impl From<Option<i64>> for Known {
 }
 
 impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// A count, a time in Unix seconds or a short digest that may not be known, in four bytes. Larger ones count as the largest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Small(u32);
+
+impl Small {
+    const NOT: u32 = u32::MAX;
+
+    /// The number; `None` where it is not known.
+    pub fn get(self) -> Option<i64> {
+        (self.0 != Self::NOT).then_some(self.0.into())
+    }
+}
+
+impl Default for Small {
+    fn default() -> Self {
+        Self(Self::NOT)
+    }
+}
+
+impl From<Option<i64>> for Small {
+    fn from(number: Option<i64>) -> Self {
+        let small = |number: i64| u32::try_from(number.max(0)).unwrap_or(Self::NOT).min(Self::NOT - 1);
+        Self(number.map_or(Self::NOT, small))
+    }
+}
+
+impl fmt::Debug for Small {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.get().fmt(f)
     }
@@ -218,6 +265,10 @@ pub struct Invalid {
     pub hosts: Vec<Host>,
     /// The workspace that owns it, where it is a workspace's registry.
     pub workspace: Option<Name>,
+    /// The registry that it names, where it is a space.
+    pub registry: Option<Name>,
+    /// As [`Space::owner`].
+    pub owner: Small,
     /// Whom it selects, where it is a policy.
     pub selector: Selector,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
-use super::{Name, UnixSeconds};
+use super::{Name, Small, UnixSeconds};
 use crate::domain::canonical_host::{canonical_host, is_docker_hub_alias};
 use crate::domain::image::{is_domain, is_path};
 
@@ -118,10 +118,14 @@ pub enum Owner {
 )]
 pub struct Registry {
     pub created: UnixSeconds,
+    /// A digest that tells the record from a later one of its name.
+    pub uid: Small,
     pub kind: RegistryType,
     pub owner: Owner,
     /// Stands for this record and the addresses it names: what was observed of another one says nothing of it.
     pub identity: Name,
+    /// [`Self::identity`] as a number, by which 100,000 spaces say it.
+    pub identity_number: Small,
     /// Scheme, host and port of the API, as `https://harbor.example.com`.
     pub url: String,
     /// Never empty.

@@ -174,12 +174,22 @@ impl Records {
     pub(super) fn delete(&mut self, kind: Kind, name: &Name, version: &str) -> Outcome<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         expect(kind, name, version, version_of(&transaction, kind, name)?)?;
-        transaction
-            .prepare_cached("DELETE FROM records WHERE kind = ?1 AND name = ?2")?
-            .execute(params![kind.as_str(), name.as_str()])?;
-        let version = next_version(&transaction)?;
+        let mut removed = vec![(kind, name.clone())];
+        if kind == Kind::Registry {
+            removed
+                .extend(spaces_of(&transaction, name)?.into_iter().map(|name| (Kind::RegistrySpace, name)));
+        }
+        let mut told = Vec::with_capacity(removed.len());
+        for (kind, name) in removed {
+            transaction
+                .prepare_cached("DELETE FROM records WHERE kind = ?1 AND name = ?2")?
+                .execute(params![kind.as_str(), name.as_str()])?;
+            told.push((next_version(&transaction)?, Told::Deleted(kind, name)));
+        }
         transaction.commit()?;
-        self.tell(version, Told::Deleted(kind, name.clone()));
+        for (version, told) in told {
+            self.tell(version, told);
+        }
         Ok(())
     }
 
@@ -264,6 +274,15 @@ fn version_of(transaction: &Transaction, kind: Kind, name: &str) -> rusqlite::Re
         .optional()
 }
 
+/// The spaces that name a registry, invalid ones too.
+fn spaces_of(transaction: &Transaction, registry: &Name) -> rusqlite::Result<Vec<Name>> {
+    let sql = "SELECT name FROM records
+               WHERE kind = 'RegistrySpace' AND json_valid(spec) AND json_extract(spec, '$.registry') = ?1";
+    let mut statement = transaction.prepare_cached(sql)?;
+    let names = statement.query_map([registry.as_str()], |row| row.get::<_, String>(0))?;
+    names.map(|name| name.map(Name::from)).collect()
+}
+
 fn expect(kind: Kind, name: &Name, version: &str, found: Option<i64>) -> Result<(), StoreError> {
     match found {
         None => Err(StoreError::NotFound { kind, name: name.clone() }),
@@ -299,7 +318,7 @@ fn next_version(transaction: &Transaction) -> rusqlite::Result<i64> {
 
 /// Writes a record; its version and the time of its creation, which is `created` only where it is new.
 fn write(transaction: &Transaction, document: &Document, created: i64) -> Outcome<(i64, UnixSeconds)> {
-    let Document { kind, name, version: _, created: _, generation: _, spec, status } = document;
+    let Document { kind, name, spec, status, .. } = document;
     let status = (!status.is_null()).then(|| serde_json::to_string(status)).transpose()?;
     let spec = serde_json::to_string(spec)?;
     let version = next_version(transaction)?;

@@ -66,13 +66,10 @@ pub(super) fn read(row: &Row, unreadable: &mut Unreadable) -> rusqlite::Result<(
     let (spec, status) = (json(4, "spec")?, json(5, "status")?);
     let version: i64 = row.get(2)?;
     let document = Document {
-        kind,
-        name,
         version: version.to_string(),
         created: row.get(3)?,
-        generation: 0,
-        spec,
         status,
+        ..Document::new(kind, name, spec)
     };
     Ok((place, Some(document)))
 }

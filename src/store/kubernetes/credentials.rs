@@ -10,11 +10,11 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, PostParams};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::owners::owner;
 use super::{KubernetesStore, code, failure, objection, overtaken};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
 use crate::hex::short_digest;
-use crate::store::manifest::API_VERSION;
 use crate::store::{Credential, Document, StoreError};
 
 /// The registry that a credential belongs to.
@@ -253,17 +253,6 @@ fn credential_name(spec: &serde_json::Value) -> Option<&str> {
 fn robot_name(RobotId { registry, workspace, space }: &RobotId) -> String {
     let names: Vec<&str> = [registry, workspace].into_iter().chain(space).map(Name::as_str).collect();
     format!("robot-{}", short_digest(&names, DIGEST))
-}
-
-/// The garbage collector removes what outlives its owner.
-fn owner(kind: Kind, object: &DynamicObject) -> Option<OwnerReference> {
-    Some(OwnerReference {
-        api_version: API_VERSION.to_owned(),
-        kind: kind.as_str().to_owned(),
-        name: object.name_any(),
-        uid: object.metadata.uid.clone()?,
-        ..OwnerReference::default()
-    })
 }
 
 /// What a label says of a name, which may be longer than a label.

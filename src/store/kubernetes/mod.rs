@@ -8,6 +8,7 @@
 mod credentials;
 mod ledgers;
 mod object;
+mod owners;
 mod watch;
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use self::object::RecordObject;
+use self::owners::{Registries, registry_among, set_registry};
 use super::crd::{GROUP, VERSION, plural};
 use super::manifest::API_VERSION;
 
@@ -57,13 +59,18 @@ impl KubernetesStore {
         Api::all_with(self.client.clone(), &resource(kind))
     }
 
-    async fn create(&self, document: &Document) -> Result<DynamicObject, StoreError> {
+    async fn create(
+        &self,
+        document: &Document,
+        registries: &Registries,
+    ) -> Result<DynamicObject, StoreError> {
         let Document { kind, name, .. } = document;
-        let object = DynamicObject {
+        let mut object = DynamicObject {
             types: Some(TypeMeta { api_version: API_VERSION.to_owned(), kind: kind.as_str().to_owned() }),
             metadata: ObjectMeta { name: Some(name.to_string()), ..ObjectMeta::default() },
             data: json!({"spec": document.spec}),
         };
+        own(&mut object, document, registries);
         let created = self.records(*kind).create(&PostParams::default(), &object).await;
         created.map_err(|error| match (objection(*kind, name, &error), code(&error)) {
             (Some(refused), _) => refused,
@@ -82,15 +89,57 @@ impl KubernetesStore {
         }
     }
 
-    async fn replace(&self, document: &Document, version: &str) -> Result<DynamicObject, StoreError> {
+    async fn replace(
+        &self,
+        document: &Document,
+        version: &str,
+        registries: &Registries,
+    ) -> Result<DynamicObject, StoreError> {
         let mut object = self.at_version(document.kind, &document.name, version).await?;
         if object.data.get("spec") == Some(&document.spec) {
             return Ok(object);
         }
         object.data["spec"] = document.spec.clone();
+        own(&mut object, document, registries);
         let replaced =
             self.records(document.kind).replace(&document.name, &PostParams::default(), &object).await;
         replaced.map_err(|error| refused(document.kind, &document.name, &error))
+    }
+
+    /// Writes a record; a space goes with one of these registries.
+    async fn put_owned(
+        &self,
+        document: Document,
+        precondition: Precondition,
+        credential: CredentialChange,
+        registries: &Registries,
+    ) -> Result<Document, StoreError> {
+        let Document { kind, name, .. } = &document;
+        if *kind != Kind::Registry && !matches!(credential, CredentialChange::Keep) {
+            return Err(StoreError::Unavailable(format!("a {} has no credential", kind.as_str())));
+        }
+        if let CredentialChange::Set(_) = &credential {
+            self.check_secret(&document).await?;
+        }
+        let written = match &precondition {
+            Precondition::Absent => {
+                let created = self.create(&document, registries).await?;
+                // What a crash left of an earlier record of this name is not inherited. Only now: a record that is
+                // there keeps its credentials when another is refused.
+                self.forget_all(*kind, name).await?;
+                created
+            }
+            Precondition::Version(version) => self.replace(&document, version, registries).await?,
+        };
+        match credential {
+            CredentialChange::Keep => {}
+            CredentialChange::Set(credential) => {
+                self.set_integration(&document, &written, &credential).await?;
+            }
+            CredentialChange::Remove => self.forget_integration(name).await?,
+        }
+        let written = self.put_status(&document, written).await?;
+        Ok(self::document(*kind, written))
     }
 
     /// The status has a subresource of its own, and so a write of its own. It is pullgate's word and nobody else's: one
@@ -147,39 +196,28 @@ impl RecordStore for KubernetesStore {
         precondition: Precondition,
         credential: CredentialChange,
     ) -> Result<Document, StoreError> {
-        let Document { kind, name, .. } = &document;
-        if *kind != Kind::Registry && !matches!(credential, CredentialChange::Keep) {
-            return Err(StoreError::Unavailable(format!("a {} has no credential", kind.as_str())));
-        }
-        if let CredentialChange::Set(_) = &credential {
-            self.check_secret(&document).await?;
-        }
-        let written = match &precondition {
-            Precondition::Absent => {
-                let created = self.create(&document).await?;
-                // What a crash left of an earlier record of this name is not inherited. Only now: a record that is
-                // there keeps its credentials when another is refused.
-                self.forget_all(*kind, name).await?;
-                created
-            }
-            Precondition::Version(version) => self.replace(&document, version).await?,
-        };
-        match credential {
-            CredentialChange::Keep => {}
-            CredentialChange::Set(credential) => {
-                self.set_integration(&document, &written, &credential).await?;
-            }
-            CredentialChange::Remove => self.forget_integration(name).await?,
-        }
-        let written = self.put_status(&document, written).await?;
-        Ok(self::document(*kind, written))
+        let registries = self.registries_of([&document].into_iter()).await?;
+        self.put_owned(document, precondition, credential, &registries).await
     }
 
+    /// Spaces go with the owner that they name. Of a registry's they are removed here all the same: where there are many,
+    /// the garbage collector takes minutes.
     async fn delete(&self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError> {
         let object = self.at_version(kind, name, version).await?;
+        if kind == Kind::Registry {
+            // A later registry of this name would find them.
+            self.remove_spaces(name, |space| space.owner.is_none()).await?;
+        }
+        let uid = object.metadata.uid.clone();
         let at = Preconditions { resource_version: Some(version.to_owned()), uid: object.metadata.uid };
         let deleted = self.records(kind).delete(name, &DeleteParams::default().preconditions(at)).await;
         deleted.map_err(|error| refused(kind, name, &error))?;
+        if kind == Kind::Registry {
+            let of_it = |space: &Document| space.owner.as_deref() == uid.as_deref();
+            if let Err(error) = self.remove_spaces(name, of_it).await {
+                tracing::warn!(registry = name, %error, "spaces of a removed registry are left to the garbage collector");
+            }
+        }
         self.forget_all(kind, name).await
     }
 
@@ -189,8 +227,18 @@ impl RecordStore for KubernetesStore {
 
     /// An object each: the API server writes no several in one step.
     async fn put_all(&self, documents: Vec<(Document, Precondition)>) -> Vec<Result<Document, StoreError>> {
-        let puts = documents.into_iter().map(|(document, at)| self.put(document, at, CredentialChange::Keep));
+        let registries = match self.registries_of(documents.iter().map(|(document, _)| document)).await {
+            Ok(registries) => registries,
+            Err(error) => return documents.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let puts = documents
+            .into_iter()
+            .map(|(document, at)| self.put_owned(document, at, CredentialChange::Keep, &registries));
         stream::iter(puts).buffered(WRITES).collect().await
+    }
+
+    async fn adopt(&self, space: &str) -> Result<(), StoreError> {
+        self.adopt_space(space).await
     }
 
     async fn set_robot(&self, robot: &RobotId, credential: Option<Credential>) -> Result<(), StoreError> {
@@ -214,6 +262,14 @@ impl RecordStore for KubernetesStore {
     }
 }
 
+/// Has a space go with the registry that it names, where that one is recorded.
+fn own(object: &mut DynamicObject, document: &Document, registries: &Registries) {
+    if document.kind == Kind::RegistrySpace {
+        let named = document.spec.get("registry").and_then(Value::as_str);
+        set_registry(&mut object.metadata, named.and_then(|name| registries.get(name)).cloned());
+    }
+}
+
 fn resource(kind: Kind) -> ApiResource {
     ApiResource {
         group: GROUP.to_owned(),
@@ -226,6 +282,7 @@ fn resource(kind: Kind) -> ApiResource {
 
 /// The record in an object, without what only the API server needs.
 fn document(kind: Kind, mut object: DynamicObject) -> Document {
+    let owner = registry_among(&object.metadata);
     let created = object.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
     Document {
         kind,
@@ -233,6 +290,8 @@ fn document(kind: Kind, mut object: DynamicObject) -> Document {
         version: object.metadata.resource_version.unwrap_or_default(),
         created,
         generation: object.metadata.generation.unwrap_or_default(),
+        owner,
+        uid: object.metadata.uid.unwrap_or_default().into(),
         spec: object.data["spec"].take(),
         status: object.data["status"].take(),
     }

@@ -3,13 +3,14 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::Resource;
 use kube::core::ObjectMeta;
 use kube::discovery::ApiResource;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::owners::registry_among;
 use crate::domain::record::{Kind, Name};
 use crate::store::Document;
 
@@ -31,12 +32,22 @@ struct Needed {
     resource_version: Option<String>,
     creation_timestamp: Option<Time>,
     generation: Option<i64>,
+    uid: Option<String>,
+    owner_references: Option<Vec<OwnerReference>>,
 }
 
 fn needed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let Needed { name, resource_version, creation_timestamp, generation } =
+    let Needed { name, resource_version, creation_timestamp, generation, uid, owner_references } =
         Needed::deserialize(deserializer)?;
-    Ok(ObjectMeta { name, resource_version, creation_timestamp, generation, ..ObjectMeta::default() })
+    Ok(ObjectMeta {
+        name,
+        resource_version,
+        creation_timestamp,
+        generation,
+        uid,
+        owner_references,
+        ..ObjectMeta::default()
+    })
 }
 
 impl RecordObject {
@@ -45,12 +56,15 @@ impl RecordObject {
     }
 
     pub fn into_document(self, kind: Kind) -> Document {
+        let owner = registry_among(&self.metadata);
         Document {
             kind,
             name: self.name(),
             version: self.metadata.resource_version.unwrap_or_default(),
             created: self.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
             generation: self.metadata.generation.unwrap_or_default(),
+            owner,
+            uid: self.metadata.uid.unwrap_or_default().into(),
             spec: self.spec,
             status: self.status,
         }
