@@ -1,6 +1,6 @@
 //! Adding and removing one binding of a space, so that nobody has to replace the list that others change too.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call};
@@ -8,7 +8,8 @@ use super::error::ApiError;
 use super::manifest::{respond, respond_empty};
 use super::writer::ATTEMPTS;
 use crate::domain::record::{Kind, Problem};
-use crate::store::{CredentialChange, Document, Precondition, StoreError, rules};
+use crate::store::manifest::RegistryStatus;
+use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, rules};
 
 /// Lets the namespaces of a workspace pull a space's images. Done twice, it is done.
 pub(super) async fn bind(call: Call) -> Answer {
@@ -18,7 +19,23 @@ pub(super) async fn bind(call: Call) -> Answer {
 /// Takes a binding away; one that is not there is no fault, nor is a workspace that is no more. Answers with the space as it
 /// is now: who may still pull from it.
 pub(super) async fn unbind(call: Call) -> Answer {
-    respond(StatusCode::OK, change(call, false).await?)
+    let store = call.state.store.clone();
+    let space = change(call, false).await?;
+    let warning = still_good(&*store, &space).await;
+    let mut response = respond(StatusCode::OK, space)?;
+    response.headers_mut().extend(warning.map(|warning| (header::WARNING, warning)));
+    Ok(response)
+}
+
+/// What outlives an unbinding, as the API server warns (RFC 7234, 5.5): the registry does not take back a token that it gave.
+async fn still_good(store: &dyn RecordStore, space: &Document) -> Option<HeaderValue> {
+    let registry = store.get(Kind::Registry, space.spec["registry"].as_str()?).await.ok().flatten()?;
+    let status: RegistryStatus = serde_json::from_value(registry.status).ok()?;
+    let minutes = status.token_life?.div_euclid(60).max(1);
+    let text = format!(
+        "299 - \"tokens that were fetched before are good for up to {minutes} minutes (token_expiration of the Harbor)\""
+    );
+    HeaderValue::try_from(text).ok()
 }
 
 async fn change(call: Call, wanted: bool) -> Result<Document, ApiError> {

@@ -249,7 +249,8 @@ fn parts_of_records(routes: Routes) -> Routes {
                 .answers(
                     StatusCode::OK,
                     Shape::named::<Manifest<SpaceSpec>>(space),
-                    "Unbound, or it was not bound: the space as it is now",
+                    "Unbound, or it was not bound: the space as it is now. The header Warning says how long \
+                     tokens are good that were fetched before",
                     etag,
                 )
                 .fails(absent)

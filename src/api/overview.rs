@@ -42,6 +42,9 @@ pub(super) struct Overview {
     access: Option<AccountAccess>,
     repositories: Option<i64>,
     tags: Option<i64>,
+    /// Seconds for which a token is good that a node fetched: so long it pulls after its binding is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_life: Option<i64>,
     /// Absent where the registry does not tell, which is not 0.
     storage: Option<Storage>,
     robots: Vec<RobotStatus>,
@@ -150,6 +153,7 @@ pub(super) async fn overview(call: Call) -> Answer {
         access: status.access,
         repositories: status.repositories,
         tags: status.tags,
+        token_life: status.token_life,
         storage: status.storage.map(|bytes| Storage { bytes, history }),
         robots: status.robots,
         last_success: status.last_success,

@@ -281,6 +281,10 @@ fn text(out: &mut dyn Write, overview: &Value) -> std::io::Result<()> {
     rows.push(("storage", Cell::new(storage.unwrap_or_else(|| UNKNOWN.to_owned()))));
     if has_spaces {
         rows.push(("robots", Cell::new(robots(&overview["robots"]))));
+        if let Some(life) = overview["tokenLife"].as_u64() {
+            let text = format!("good for {} after an unbinding", HumanDuration(Duration::from_secs(life)));
+            rows.push(("tokens", Cell::new(text)));
+        }
     }
     rows.push(("last success", Cell::new(moment(&overview["lastSuccess"]))));
     if has_spaces {

@@ -139,6 +139,8 @@ pub struct Usage {
     pub storage: Option<i64>,
     pub repositories: Option<i64>,
     pub tags: Option<i64>,
+    /// How long a token lives that somebody pulls with, in seconds.
+    pub token_life: Option<i64>,
     /// Bytes by the registry's own number of the space.
     pub by_space: HashMap<i64, i64>,
 }

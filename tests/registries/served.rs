@@ -57,6 +57,26 @@ pub fn with_an_image() -> (Registry, Harbor) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_token_outlives_its_binding_is_told_without_a_login() {
+    let harbor = Harbor::start(Options { token_minutes: 5, ..Options::default() });
+    harbor.add_project("team", false);
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "3600").await;
+    let workspace = json!({"metadata": {"name": "a"}, "spec": {"namespaces": ["a-prod"]}});
+    server.call(Method::POST, "/workspaces", Some(workspace)).await;
+    integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
+    eventually("it is told", async || overview(&server, "corp").await["tokenLife"] == 300).await;
+    let asked = harbor.journal.requests().into_iter().filter(|seen| seen.path == "/service/token");
+    assert!(asked.into_iter().all(|seen| seen.authorization().is_none()));
+    let told = ask(&server, directory.path(), &["overview", "corp"]).1;
+    assert!(told.contains("good for 5 minutes after an unbinding"), "{told}");
+    server.call(Method::PUT, "/spaces/corp.team/bindings/a", None).await;
+    let unbound = server.answer(Method::DELETE, "/spaces/corp.team/bindings/a").await;
+    let warning = unbound.headers()["warning"].to_str().unwrap();
+    assert!(warning.starts_with("299 - ") && warning.contains("up to 5 minutes"), "{warning}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
     let (_registry, harbor) = with_an_image();
     harbor.add_project("open", true);

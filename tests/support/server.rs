@@ -144,6 +144,11 @@ impl Server {
         (response.status(), response.text().await.unwrap())
     }
 
+    /// The whole answer of a call without a body.
+    pub async fn answer(&self, method: Method, path: &str) -> Response {
+        self.client.request(method, format!("{}{path}", self.api)).bearer_auth(TOKEN).send().await.unwrap()
+    }
+
     /// Removes a record, whatever version it has.
     pub async fn remove(&self, path: &str) {
         let request = self.client.delete(format!("{}{path}", self.api)).bearer_auth(TOKEN);

@@ -115,6 +115,7 @@ impl Report {
             status.storage = usage.storage;
             status.repositories = usage.repositories.or(status.repositories);
             status.tags = usage.tags;
+            status.token_life = usage.token_life.or(status.token_life);
             if let Some(bytes) = usage.storage {
                 sample(&mut status.storage_history, StorageSample { at: now, bytes });
             }

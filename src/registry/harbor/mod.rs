@@ -131,7 +131,8 @@ impl RegistryClient for Harbor {
     }
 
     async fn usage(&self, tier: Tier, spaces: &[Found]) -> Result<Usage, Fault> {
-        self.used(tier, spaces).await
+        let token_life = self.token_life().await;
+        Ok(Usage { token_life, ..self.used(tier, spaces).await? })
     }
 
     async fn resolve(&self, _: &str, repository: &str, reference: &str) -> Result<Option<String>, Fault> {
@@ -225,6 +226,22 @@ impl Harbor {
         let answer = self.http.call(self.get("/systeminfo", &[]).login(login)).await?;
         let known = answer.status.is_success();
         known.then(|| answer.json("systeminfo").ok()).flatten().ok_or(Fault::NotA("Harbor"))
+    }
+
+    /// How long a token lives (`token_expiration`, 30 minutes where nobody set it): the same for everybody, so that one for
+    /// nobody tells it without a login. Its settings Harbor shows to system admins alone.
+    async fn token_life(&self) -> Option<i64> {
+        #[derive(Deserialize)]
+        struct Token {
+            expires_in: i64,
+        }
+        let mut url = self.http.url("/service/token");
+        let scope = "repository:pullgate-probe/none:pull";
+        url.query_pairs_mut().append_pair("service", "harbor-registry").append_pair("scope", scope);
+        let answer = self.http.call(Call::new(Method::GET, url)).await.ok()?;
+        let Token { expires_in } =
+            answer.json("service/token").ok().filter(|_| answer.status.is_success())?;
+        Some(expires_in).filter(|seconds| *seconds > 0)
     }
 
     /// Names of the parts that are not healthy. An unhealthy Harbor may say so with status 200.

@@ -47,6 +47,9 @@ pub struct RegistryStatus {
     /// Number of repositories.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repositories: Option<i64>,
+    /// Seconds for which a token of this Harbor is good. One that was fetched before a binding went pulls that long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_life: Option<i64>,
     /// Number of tags, of a Docker registry with few repositories.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<i64>,

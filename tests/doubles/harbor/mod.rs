@@ -57,6 +57,8 @@ pub struct Options {
     pub only_admins_create_projects: bool,
     /// Whether `registry_id` is shown as 0 where a project is no proxy cache; left out otherwise.
     pub zero_registry_id: bool,
+    /// Minutes that a token lives (`token_expiration`).
+    pub token_minutes: i64,
     /// How long a failed login takes, and locks its user.
     pub frozen: Duration,
 }
@@ -73,6 +75,7 @@ impl Default for Options {
             quotas: true,
             only_admins_create_projects: false,
             zero_registry_id: false,
+            token_minutes: 30,
             frozen: Duration::from_millis(1500),
         }
     }

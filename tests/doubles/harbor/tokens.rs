@@ -16,8 +16,6 @@ use super::state::State;
 use crate::doubles::jwt::scope;
 
 pub const SERVICE: &str = "harbor-registry";
-/// Seconds.
-const LIFE: i64 = 30 * 60;
 
 pub fn routes() -> Router<Held> {
     Router::new().route("/service/token", get(token))
@@ -46,8 +44,9 @@ async fn token(call: Call) -> Response {
         Caller::Robot(id) => state.full_name(&state.robots[id]),
     };
     let claims = json!({"iss": "harbor-token-issuer", "sub": subject, "aud": SERVICE, "access": access});
-    let token = state.signer.sign(claims, LIFE);
-    Json(json!({"token": token, "expires_in": LIFE, "issued_at": Timestamp::now().to_string()}))
+    let life = 60 * state.options.token_minutes;
+    let token = state.signer.sign(claims, life);
+    Json(json!({"token": token, "expires_in": life, "issued_at": Timestamp::now().to_string()}))
         .into_response()
 }
 
