@@ -80,8 +80,11 @@ const NAMED: usize = 5;
 mod tests {
     use std::sync::Arc;
 
+    use serde_json::json;
+
     use super::*;
-    use crate::domain::record::{Entry, Known, Space, Visibility};
+    use crate::domain::record::{Entry, Kind, Record, Visibility};
+    use crate::store::{Document, convert};
 
     fn found(path: &str, id: i64) -> Found {
         let visibility = Some(Visibility::Private);
@@ -89,22 +92,10 @@ mod tests {
     }
 
     fn recorded(path: &str, id: Option<i64>, missing: bool) -> Recorded {
-        let space = Space {
-            registry: "corp".into(),
-            path: path.into(),
-            workspaces: Box::default(),
-            visibility: None,
-            observed: None,
-            observed_of: Name::default(),
-            observed_at: Known::default(),
-            suspended: false,
-            missing,
-            proxy_cache: false,
-            project: id.into(),
-            confirmed: Known::default(),
-            repositories: Known::default(),
-            storage: Known::default(),
-        };
+        let spec = json!({"registry": "corp", "path": path});
+        let status = json!({"registryId": id, "missing": missing});
+        let document = Document { status, ..Document::new(Kind::RegistrySpace, path, spec) };
+        let Record::Space(Entry::Valid(space)) = convert::record(&document) else { panic!("{path}") };
         (path.into(), Arc::new(Entry::Valid(space)))
     }
 
