@@ -5,28 +5,28 @@
 //! time, and one that fails is left alone for a while. A credential goes to its record's address and to the token server
 //! that the record names, and nowhere else.
 
+mod call;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+pub use self::call::{Answer, Call, Login, Target};
 use super::address::Reach;
 use super::breaker::Breaker;
 use super::fault::{Doubt, Fault};
 use super::http_clients::HttpClients;
 use super::words::{self, Words};
-use crate::domain::record::{Registry, Tls};
-use crate::store::{self, Credential};
+use crate::store;
 
 /// Calls to one registry at a time.
 pub const CALLS: usize = 4;
@@ -50,117 +50,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const HOLD_BACK: Duration = Duration::from_mins(1);
 /// How long a credential that held before may be refused before it counts as rejected, where a registry does not say why.
 const DOUBTED: Duration = Duration::from_secs(3);
-
-/// Where a registry is and how to talk to it.
-#[derive(Debug, Clone)]
-pub struct Target {
-    pub url: Url,
-    /// A token server at another address that may be sent the credential.
-    pub realm: Option<Url>,
-    pub tls: Tls,
-    pub reach: Reach,
-    pub credential: Option<Credential>,
-}
-
-impl Target {
-    /// The target of a record. A credential that was given for another address is none.
-    ///
-    /// # Errors
-    /// An address that is no URL; a valid record has one.
-    pub fn new(registry: &Registry, credential: Option<Credential>, reach: Reach) -> Result<Self, Fault> {
-        let read = |text: &str| Url::parse(text).map_err(|error| Fault::Settings(format!("{text}: {error}")));
-        Ok(Self {
-            url: read(&registry.url)?,
-            realm: registry.token_realm.as_deref().map(read).transpose()?,
-            tls: registry.tls.clone(),
-            reach,
-            credential: credential.filter(|credential| credential.audience == registry.audience()),
-        })
-    }
-}
-
-/// How a call logs in.
-#[derive(Debug, Clone, Default)]
-pub enum Login {
-    #[default]
-    Anonymous,
-    /// With the registry's own credential.
-    Own,
-    /// As somebody else, whose credential was made by this registry.
-    As { username: String, password: SecretString },
-    /// With a token that this registry's token server gave.
-    Bearer(SecretString),
-}
-
-/// A call that is to be made.
-#[derive(Debug, Clone)]
-pub struct Call {
-    method: Method,
-    url: Url,
-    login: Login,
-    accept: &'static str,
-    header: Option<(HeaderName, HeaderValue)>,
-    body: Option<Value>,
-}
-
-impl Call {
-    /// A call without a body that asks for JSON.
-    pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, login: Login::Anonymous, accept: "application/json", header: None, body: None }
-    }
-
-    #[must_use]
-    pub fn login(self, login: Login) -> Self {
-        Self { login, ..self }
-    }
-
-    #[must_use]
-    pub fn accept(self, accept: &'static str) -> Self {
-        Self { accept, ..self }
-    }
-
-    #[must_use]
-    pub fn header(self, name: &'static str, value: &'static str) -> Self {
-        let header = Some((HeaderName::from_static(name), HeaderValue::from_static(value)));
-        Self { header, ..self }
-    }
-
-    #[must_use]
-    pub fn body(self, body: Value) -> Self {
-        Self { body: Some(body), ..self }
-    }
-}
-
-/// What the registry answered: any status but one of a redirect, a failing server or a limit.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-    /// Of a refusal.
-    pub words: Words,
-}
-
-impl Answer {
-    /// The body as JSON.
-    ///
-    /// # Errors
-    /// [`Fault::Malformed`], which names the call as `what`.
-    pub fn json<T: DeserializeOwned>(&self, what: &'static str) -> Result<T, Fault> {
-        serde_json::from_slice(&self.body).map_err(|_| Fault::Malformed(what))
-    }
-
-    /// The fault of a refusal of which nothing else is known.
-    pub(super) fn declined(&self) -> Fault {
-        let status = self.status.as_u16();
-        self.words.get().map_or(Fault::Rejected(status), |_| Fault::Declined(status, self.words.clone()))
-    }
-
-    /// A header's value as a number.
-    pub fn number(&self, header: &str) -> Option<usize> {
-        self.headers.get(header)?.to_str().ok()?.trim().parse().ok()
-    }
-}
 
 /// The HTTP of one registry; see the module's text.
 #[derive(Debug)]
