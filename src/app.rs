@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kube::Client;
+use tokio::time::timeout;
 
 use crate::admission::guard::{self, Guard};
 use crate::admission::handlers::{self, Admission};
@@ -44,6 +45,8 @@ const API_CONNECTIONS: usize = 512;
 const METRICS_CONNECTIONS: usize = 128;
 /// The Lease that replicas elect their leader by.
 const LEASE: &str = "pullgate";
+/// How long the store may gather what it holds, at the end.
+const GATHER: Duration = Duration::from_secs(2);
 
 /// A process that is set up and bound, but does not serve yet.
 pub struct App {
@@ -177,12 +180,14 @@ impl App {
         self.readiness.clone()
     }
 
-    /// Serves until a signal, and drains. The store needs no closing: what was acknowledged is on disk.
+    /// Serves until a signal, and drains.
     ///
     /// # Errors
     /// A part ended that had to go on.
     pub async fn run(self) -> anyhow::Result<()> {
-        Ok(self.runtime.run(&self.readiness, self.settle, self.grace).await?)
+        let ended = self.runtime.run(&self.readiness, self.settle, self.grace).await;
+        timeout(GATHER, self.store.gather()).await.ok();
+        Ok(ended?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The real process: what it serves, what Prometheus thinks of its metrics, how it ends.
 
+use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -29,6 +30,14 @@ async fn a_written_record_decides_within_moments_and_outlives_a_kill() {
     let mut server = Server::start(directory.path()).await;
     assert_eq!(server.review("validate", &recorded()).await["response"]["allowed"], false);
     assert!(server.terminate().success(), "a stop that was asked for is no failure");
+    // After a stop the file and its key are all that a copy needs.
+    let (copy, data) = (tempfile::tempdir().unwrap(), directory.path().join("data"));
+    fs::create_dir(copy.path().join("data")).unwrap();
+    for file in ["records.db", "store.key"] {
+        fs::copy(data.join(file), copy.path().join("data").join(file)).unwrap();
+    }
+    let server = Server::start(copy.path()).await;
+    assert_eq!(server.review("validate", &recorded()).await["response"]["allowed"], false);
 }
 
 #[tokio::test]

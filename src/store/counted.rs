@@ -67,6 +67,10 @@ impl RecordStore for Counted {
         self.note(StoreOperation::Write, self.store.delete(kind, name, version).await)
     }
 
+    async fn gather(&self) {
+        self.store.gather().await;
+    }
+
     async fn adopt(&self, space: &str) -> Result<(), StoreError> {
         self.note(StoreOperation::Write, self.store.adopt(space).await)
     }

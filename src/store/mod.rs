@@ -229,6 +229,9 @@ pub trait RecordStore: Send + Sync + 'static {
     /// Remembers where accounts of a registry may be, for the audience of its credential; without any place it is forgotten.
     async fn set_ledger(&self, ledger: &Ledger) -> Result<(), StoreError>;
 
+    /// Before the end: gathers what is stored where a copy is taken from. What was acknowledged is durable without.
+    async fn gather(&self) {}
+
     /// What tells this installation from others that use the same registries; never another one.
     async fn installation(&self) -> Result<String, StoreError>;
 }

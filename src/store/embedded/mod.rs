@@ -262,6 +262,13 @@ impl RecordStore for EmbeddedStore {
         ask(&self.commands, move |records| records.set_ledger(&ledger)).await
     }
 
+    /// Else all that was written last is in the log beside the file.
+    async fn gather(&self) {
+        if let Err(error) = ask(&self.commands, Records::empty_log).await {
+            tracing::warn!(%error, "copy the store with the files beside it: its log could not be emptied");
+        }
+    }
+
     async fn installation(&self) -> Result<String, StoreError> {
         ask(&self.commands, Records::installation).await
     }
