@@ -135,6 +135,9 @@ pub(super) async fn overview(call: Call) -> Answer {
         let (total, public) = (status.spaces.unwrap_or_default(), status.public_spaces.unwrap_or_default());
         counted = Spaces { total, public, private: total - public, unbound: total, ..counted };
     }
+    // Whoever waits for the end of a reading is to find here what was read.
+    let published = records.registries.get(name).and_then(|entry| entry.valid()?.discovered_at);
+    let is_published = published >= registry.and_then(|registry| registry.discovered_at);
     let history = status.storage_history.clone();
     Ok(Json(Overview {
         name: name.to_owned(),
@@ -159,7 +162,7 @@ pub(super) async fn overview(call: Call) -> Answer {
         last_success: status.last_success,
         last_discovery: status.last_discovery,
         progress: status.progress,
-        sync_done: status.sync_done,
+        sync_done: status.sync_done.filter(|_| is_published),
     })
     .into_response())
 }

@@ -30,8 +30,8 @@ const NONE: i64 = 0;
 pub struct Plan {
     /// Nobody recorded them yet.
     pub create: Vec<Found>,
-    /// What is recorded of them is no longer so.
-    pub observe: Vec<(Name, Observation)>,
+    /// What is recorded of them is no longer so; the last is the visibility that was recorded.
+    pub observe: Vec<(Name, Observation, Option<Visibility>)>,
     /// An administrator declared them to be what they are not.
     pub push: Vec<(Name, Name, Visibility)>,
     /// An administrator recorded them, and the registry never had them.
@@ -126,7 +126,7 @@ impl Plan {
     fn compare(&mut self, name: &Name, space: &Space, found: &Found, storage: Option<i64>, of: Small) {
         let observation = Observation::of(space, found, storage);
         if observation != Observation::recorded(space) || space.observed_of != of {
-            self.observe.push((name.clone(), observation));
+            self.observe.push((name.clone(), observation, space.observed));
         }
         if let (Some(declared), Some(flag)) = (space.visibility, found.visibility)
             && declared != flag

@@ -143,13 +143,18 @@ impl Spaces<'_> {
     }
 
     /// Says of many spaces what was observed of them.
-    async fn observe(&self, observed: Vec<(Name, Observation)>, done: &mut Outcome) {
+    async fn observe(&self, observed: Vec<(Name, Observation, Option<Visibility>)>, done: &mut Outcome) {
         for chunk in observed.chunks(CHUNK) {
-            let edited = stream::iter(chunk.to_vec()).map(|(name, observation)| async move {
+            let edited = stream::iter(chunk.to_vec()).map(|(name, mut observation, before)| async move {
+                let confirmed = observation.confirmed;
                 let edit = |space: &Space, status: &mut SpaceStatus| {
+                    // Set meanwhile, after it was read.
+                    if space.observed != before {
+                        observation.visibility = space.observed;
+                    }
                     write(space, status, &observation, self.identity);
                 };
-                self.edited(&name, observation.confirmed, edit).await
+                self.edited(&name, confirmed, edit).await
             });
             let edited: Vec<_> = edited.buffered(WRITES).collect().await;
             done.failed += edited.iter().filter(|outcome| outcome.is_err()).count();
