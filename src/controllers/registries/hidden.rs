@@ -57,7 +57,9 @@ mod tests {
         for expected in [(100, true), (100, true), (50, false), (0, false)] {
             let (now, more) = hidden.choose(all());
             assert_eq!((now.len(), more), expected);
-            now.iter().for_each(|(name, _)| hidden.note(name));
+            for (name, _) in &now {
+                hidden.note(name);
+            }
             asked.extend(now);
         }
         asked.sort();
