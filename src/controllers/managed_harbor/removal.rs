@@ -30,8 +30,7 @@ impl Removed {
     }
 }
 
-/// Removes a registry's record, and its spaces with it. Those once more at the end: a discovery that was under way may have
-/// recorded some again.
+/// Removes a registry's record, and its spaces with it.
 pub(super) async fn remove(store: &dyn RecordStore, registry: &Document) -> Result<(), StoreError> {
     let spaces = spaces_of(store, &registry.name).await?;
     let removed = told(&spaces);
@@ -53,7 +52,7 @@ pub(super) async fn remove(store: &dyn RecordStore, registry: &Document) -> Resu
             _ => return Ok(()),
         }
     }
-    remove_spaces(store, spaces_of(store, &registry.name).await?).await
+    Ok(())
 }
 
 /// What goes with these spaces.
@@ -70,7 +69,7 @@ fn told(spaces: &[Document]) -> Removed {
     }
 }
 
-/// From the store, and the invalid ones too: a later registry of this name must not find any of them.
+/// From the store, and the invalid ones too.
 async fn spaces_of(store: &dyn RecordStore, registry: &str) -> Result<Vec<Document>, StoreError> {
     let (mut found, mut after) = (Vec::new(), None::<Name>);
     loop {
@@ -81,21 +80,4 @@ async fn spaces_of(store: &dyn RecordStore, registry: &str) -> Result<Vec<Docume
             return Ok(found);
         }
     }
-}
-
-/// Each at whatever version it has.
-async fn remove_spaces(store: &dyn RecordStore, spaces: Vec<Document>) -> Result<(), StoreError> {
-    for Document { kind, name, mut version, .. } in spaces {
-        loop {
-            match store.delete(kind, &name, &version).await {
-                Ok(()) | Err(StoreError::NotFound { .. }) => break,
-                Err(StoreError::Changed { .. }) => match store.get(kind, &name).await? {
-                    Some(space) => version = space.version,
-                    None => break,
-                },
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(())
 }

@@ -87,18 +87,14 @@ impl KubernetesStore {
     }
 
     /// Removes those spaces of a registry that are there now, at whatever version they have.
-    pub(super) async fn remove_spaces(
-        &self,
-        registry: &str,
-        which: impl Fn(&Document) -> bool,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn remove_spaces(&self, registry: &str) -> Result<(), StoreError> {
         let kind = Kind::RegistrySpace;
         let mut names = Vec::<Name>::new();
         let mut asked = ListParams::default().limit(PAGE);
         loop {
             let page = self.read(kind).list(&asked).await.map_err(|error| failure(&error))?;
             let spaces = page.items.into_iter().map(|object| object.into_document(kind));
-            let of_it = spaces.filter(|space| space.spec["registry"] == registry && which(space));
+            let of_it = spaces.filter(|space| space.spec["registry"] == registry);
             names.extend(of_it.map(|space| space.name));
             let next = page.metadata.continue_.filter(|token| !token.is_empty());
             let Some(next) = next else { break };
