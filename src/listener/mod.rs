@@ -107,11 +107,7 @@ impl Listener {
         tls: Option<Arc<ServerConfig>>,
         handle: Handle<SocketAddr>,
     ) -> io::Result<()> {
-        let limit = Limit {
-            places: Places::new(self.connections),
-            first_request: self.head_timeout.min(FIRST_REQUEST),
-            stopping: self.stopping,
-        };
+        let limit = Limit { first_request: self.head_timeout.min(FIRST_REQUEST) };
         let mut server = axum_server::from_tcp(self.socket)?.handle(handle);
         let http = server.http_builder();
         http.http1().timer(TokioTimer::new()).header_read_timeout(self.head_timeout).max_buf_size(HEAD_MAX);
@@ -123,7 +119,7 @@ impl Listener {
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_send_buf_size(SEND_BUFFER);
-        let service = router.into_make_service();
+        let service = Seating { router, places: Places::new(self.connections), stopping: self.stopping };
         match tls {
             Some(config) => {
                 let tls = RustlsAcceptor::new(RustlsConfig::from_config(config)).acceptor(limit);
@@ -134,32 +130,49 @@ impl Listener {
     }
 }
 
-/// Hands out a connection's place, held by its service and its stream for as long as they live.
+/// Hands out a connection's place, held by its service and its stream for as long as they live. This is asked in the order
+/// in which connections come; what accepts them runs in a task each, in any order, and whoever came first would push
+/// somebody out who came later.
 #[derive(Debug, Clone)]
-struct Limit {
+struct Seating {
+    router: Router,
     places: Arc<Places>,
-    /// How long a connection may take to its first request.
-    first_request: Duration,
     stopping: Option<Stopping>,
 }
 
-impl<S> Accept<TcpStream, S> for Limit {
+impl Service<SocketAddr> for Seating {
+    type Response = Placed<Router>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Placed<Router>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, client: SocketAddr) -> Self::Future {
+        let place = self.places.take(client.ip()).ok_or_else(|| io::Error::other("too many connections"));
+        let (service, stopping) = (self.router.clone(), self.stopping.clone());
+        future::ready(place.map(|place| Placed { service, place, stopping }))
+    }
+}
+
+/// Watches a connection that has a place.
+#[derive(Debug, Clone)]
+struct Limit {
+    /// How long a connection may take to its first request.
+    first_request: Duration,
+}
+
+impl<S> Accept<TcpStream, Placed<S>> for Limit {
     type Stream = Watched;
     type Service = Placed<S>;
     type Future = Ready<io::Result<(Watched, Placed<S>)>>;
 
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        future::ready(self.place(stream, service))
-    }
-}
-
-impl Limit {
-    fn place<S>(&self, stream: TcpStream, service: S) -> io::Result<(Watched, Placed<S>)> {
-        let source = stream.peer_addr()?.ip();
-        let place = self.places.take(source).ok_or_else(|| io::Error::other("too many connections"))?;
-        stream.set_nodelay(true)?;
-        let stream = Watched::new(stream, place.clone(), self.first_request);
-        Ok((stream, Placed { service, place, stopping: self.stopping.clone() }))
+    fn accept(&self, stream: TcpStream, service: Placed<S>) -> Self::Future {
+        let watched = stream
+            .set_nodelay(true)
+            .map(|()| Watched::new(stream, service.place.clone(), self.first_request));
+        future::ready(watched.map(|stream| (stream, service)))
     }
 }
 
