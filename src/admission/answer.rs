@@ -23,7 +23,7 @@ const WARNING_MAX: usize = 256;
 const FAULT_MAX: usize = 640;
 const FAULTS_MAX: usize = 4096;
 /// Bytes that most answers fit into.
-const USUAL_LENGTH: usize = 512;
+const USUAL_LENGTH: usize = 1024;
 
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
@@ -58,13 +58,13 @@ struct AuditAnnotations {
 }
 
 /// The answer of the mutating webhook: always allowed, with a patch where there is something to change.
-pub fn mutated(uid: &str, patch: &Patch) -> Vec<u8> {
+pub fn mutated(uid: &str, patch: Patch) -> Vec<u8> {
     let changed = !patch.is_empty();
     write(&Response {
         uid,
         allowed: true,
         patch_type: changed.then_some("JSONPatch"),
-        patch: changed.then(|| BASE64_STANDARD.encode(patch.to_json())),
+        patch: changed.then(|| BASE64_STANDARD.encode(patch.into_json())),
         ..Response::default()
     })
 }

@@ -195,7 +195,7 @@ impl Admission {
         if !patch.is_empty() {
             self.metrics.admission.patched.inc();
         }
-        Ok(answer::mutated(&review.uid, &patch))
+        Ok(answer::mutated(&review.uid, patch))
     }
 
     fn validate(&self, review: &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable> {

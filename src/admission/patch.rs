@@ -5,9 +5,13 @@ use std::fmt::Write;
 use super::images::{ImageUse, Place, PullSecrets};
 use crate::domain::pull_secret::PULL_SECRET;
 
+/// Bytes that a patch of a few images fits into.
+const USUAL_LENGTH: usize = 320;
+
 /// Operations of RFC 6902, as they are collected. All are `add`, which also replaces an existing member.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Patch {
+    /// A list without its end; empty where there is nothing to change.
     operations: String,
 }
 
@@ -43,13 +47,17 @@ impl Patch {
     }
 
     /// The patch as JSON. Holds no text of the request, so nothing needs escaping.
-    pub fn to_json(&self) -> String {
-        format!("[{}]", self.operations)
+    pub fn into_json(mut self) -> String {
+        self.operations.push_str(if self.operations.is_empty() { "[]" } else { "]" });
+        self.operations
     }
 
     fn add(&mut self, path: impl std::fmt::Display, value: impl std::fmt::Display) {
-        let comma = if self.operations.is_empty() { "" } else { "," };
+        if self.operations.is_empty() {
+            self.operations.reserve(USUAL_LENGTH);
+        }
+        self.operations.push(if self.operations.is_empty() { '[' } else { ',' });
         // Writing to a String cannot fail.
-        let _ = write!(self.operations, r#"{comma}{{"op":"add","path":"{path}","value":{value}}}"#);
+        let _ = write!(self.operations, r#"{{"op":"add","path":"{path}","value":{value}}}"#);
     }
 }

@@ -21,7 +21,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use self::object::RecordObject;
-use self::owners::{Registries, registry_among, set_registry};
+use self::owners::{Registries, registry_among};
 use super::crd::{GROUP, VERSION, plural};
 use super::manifest::API_VERSION;
 
@@ -62,7 +62,7 @@ impl KubernetesStore {
     async fn create(
         &self,
         document: &Document,
-        registries: &Registries,
+        registries: Option<&Registries>,
     ) -> Result<DynamicObject, StoreError> {
         let Document { kind, name, .. } = document;
         let mut object = DynamicObject {
@@ -70,7 +70,7 @@ impl KubernetesStore {
             metadata: ObjectMeta { name: Some(name.to_string()), ..ObjectMeta::default() },
             data: json!({"spec": document.spec}),
         };
-        own(&mut object, document, registries);
+        self.own(&mut object, document, registries).await?;
         let created = self.records(*kind).create(&PostParams::default(), &object).await;
         created.map_err(|error| match (objection(*kind, name, &error), code(&error)) {
             (Some(refused), _) => refused,
@@ -93,26 +93,26 @@ impl KubernetesStore {
         &self,
         document: &Document,
         version: &str,
-        registries: &Registries,
+        registries: Option<&Registries>,
     ) -> Result<DynamicObject, StoreError> {
         let mut object = self.at_version(document.kind, &document.name, version).await?;
         if object.data.get("spec") == Some(&document.spec) {
             return Ok(object);
         }
         object.data["spec"] = document.spec.clone();
-        own(&mut object, document, registries);
+        self.own(&mut object, document, registries).await?;
         let replaced =
             self.records(document.kind).replace(&document.name, &PostParams::default(), &object).await;
         replaced.map_err(|error| refused(document.kind, &document.name, &error))
     }
 
-    /// Writes a record; a space goes with one of these registries.
+    /// Writes a record; a space goes with one of `registries`, which are read where they are not given.
     async fn put_owned(
         &self,
         document: Document,
         precondition: Precondition,
         credential: CredentialChange,
-        registries: &Registries,
+        registries: Option<&Registries>,
     ) -> Result<Document, StoreError> {
         let Document { kind, name, .. } = &document;
         if *kind != Kind::Registry && !matches!(credential, CredentialChange::Keep) {
@@ -196,23 +196,23 @@ impl RecordStore for KubernetesStore {
         precondition: Precondition,
         credential: CredentialChange,
     ) -> Result<Document, StoreError> {
-        let registries = self.registries_of([&document].into_iter()).await?;
-        self.put_owned(document, precondition, credential, &registries).await
+        self.put_owned(document, precondition, credential, None).await
     }
 
     /// A registry's spaces go first, so that a failure in between leaves less access, never more, and no webhook finds
     /// bindings on it. The garbage collector would take minutes where there are many.
     async fn delete(&self, kind: Kind, name: &str, version: &str) -> Result<(), StoreError> {
         let object = self.at_version(kind, name, version).await?;
+        let uid = object.metadata.uid.clone().map(Name::from);
         if kind == Kind::Registry {
-            self.remove_spaces(name).await?;
+            self.remove_spaces(name, |_| true).await?;
         }
         let at = Preconditions { resource_version: Some(version.to_owned()), uid: object.metadata.uid };
         let deleted = self.records(kind).delete(name, &DeleteParams::default().preconditions(at)).await;
         deleted.map_err(|error| refused(kind, name, &error))?;
         if kind == Kind::Registry {
-            // A discovery that was under way may have recorded some again.
-            self.remove_spaces(name).await?;
+            // A discovery that was under way may have recorded some again, and somebody else a new registry of the name.
+            self.remove_spaces(name, |space| space.owner.is_none() || space.owner == uid).await?;
         }
         self.forget_all(kind, name).await
     }
@@ -229,7 +229,7 @@ impl RecordStore for KubernetesStore {
         };
         let puts = documents
             .into_iter()
-            .map(|(document, at)| self.put_owned(document, at, CredentialChange::Keep, &registries));
+            .map(|(document, at)| self.put_owned(document, at, CredentialChange::Keep, Some(&registries)));
         stream::iter(puts).buffered(WRITES).collect().await
     }
 
@@ -255,14 +255,6 @@ impl RecordStore for KubernetesStore {
 
     async fn installation(&self) -> Result<String, StoreError> {
         self.read_installation().await
-    }
-}
-
-/// Has a space go with the registry that it names, where that one is recorded.
-fn own(object: &mut DynamicObject, document: &Document, registries: &Registries) {
-    if document.kind == Kind::RegistrySpace {
-        let named = document.spec.get("registry").and_then(Value::as_str);
-        set_registry(&mut object.metadata, named.and_then(|name| registries.get(name)).cloned());
     }
 }
 

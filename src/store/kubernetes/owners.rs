@@ -39,7 +39,7 @@ fn is_registry(owner: &OwnerReference) -> bool {
 }
 
 /// Has an object go with this registry, and with no other one.
-pub(super) fn set_registry(metadata: &mut ObjectMeta, registry: Option<OwnerReference>) {
+fn set_registry(metadata: &mut ObjectMeta, registry: Option<OwnerReference>) {
     let owners = metadata.owner_references.get_or_insert_default();
     owners.retain(|owner| !is_registry(owner));
     owners.extend(registry);
@@ -71,6 +71,29 @@ impl KubernetesStore {
         Ok(registries)
     }
 
+    /// Has a space go with the registry that it names, where that one is recorded.
+    pub(super) async fn own(
+        &self,
+        object: &mut DynamicObject,
+        document: &Document,
+        registries: Option<&Registries>,
+    ) -> Result<(), StoreError> {
+        if document.kind != Kind::RegistrySpace {
+            return Ok(());
+        }
+        let read;
+        let registries = match registries {
+            Some(registries) => registries,
+            None => {
+                read = self.registries_of([document].into_iter()).await?;
+                &read
+            }
+        };
+        let named = document.spec.get("registry").and_then(Value::as_str);
+        set_registry(&mut object.metadata, named.and_then(|name| registries.get(name)).cloned());
+        Ok(())
+    }
+
     pub(super) async fn adopt_space(&self, name: &str) -> Result<(), StoreError> {
         let kind = Kind::RegistrySpace;
         let found = self.records(kind).get_opt(name).await.map_err(|error| failure(&error))?;
@@ -86,15 +109,19 @@ impl KubernetesStore {
         replaced.map(drop).map_err(|error| overtaken(kind, name, &error))
     }
 
-    /// Removes those spaces of a registry that are there now, at whatever version they have.
-    pub(super) async fn remove_spaces(&self, registry: &str) -> Result<(), StoreError> {
+    /// Removes those spaces of a registry's name that are there now and `chosen`, at whatever version they have.
+    pub(super) async fn remove_spaces(
+        &self,
+        registry: &str,
+        chosen: impl Fn(&Document) -> bool,
+    ) -> Result<(), StoreError> {
         let kind = Kind::RegistrySpace;
         let mut names = Vec::<Name>::new();
         let mut asked = ListParams::default().limit(PAGE);
         loop {
             let page = self.read(kind).list(&asked).await.map_err(|error| failure(&error))?;
             let spaces = page.items.into_iter().map(|object| object.into_document(kind));
-            let of_it = spaces.filter(|space| space.spec["registry"] == registry);
+            let of_it = spaces.filter(|space| space.spec["registry"] == registry && chosen(space));
             names.extend(of_it.map(|space| space.name));
             let next = page.metadata.continue_.filter(|token| !token.is_empty());
             let Some(next) = next else { break };
