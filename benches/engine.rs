@@ -10,6 +10,7 @@ mod world;
 
 use std::hint::black_box;
 
+use self::records::space;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pullgate::admission::images::Object;
 use pullgate::admission::{answer, judge, review};
@@ -64,12 +65,29 @@ fn decisions(c: &mut Criterion) {
     }
 }
 
+/// One binding among 100,000 spaces: what a replica does until it decides by it.
+fn changes(c: &mut Criterion) {
+    let mut records = world::world(100_000);
+    let mut snapshot = Snapshot::build(&records, &Settings::default());
+    let (mut n, mut names) = (0, (0..100_000).cycle());
+    c.bench_function("bind one of 100,000 spaces", |b| {
+        b.iter(|| {
+            n += 1;
+            let path = format!("project-{}", names.next().unwrap());
+            let (name, record) = space("corp", &path).bound(&[&format!("workspace-{}", n % 1_000)]).into();
+            let touched = records.put(name, record);
+            snapshot = snapshot.updated(records.clone(), &touched);
+        });
+    });
+}
+
+/// All of it, as after a gap.
 fn rebuild(c: &mut Criterion) {
     let records = world::world(100_000);
-    let mut group = c.benchmark_group("rebuild the snapshot");
+    let mut group = c.benchmark_group("build the snapshot");
     group.sample_size(10);
     group.bench_function("100,000 spaces", |b| b.iter(|| Snapshot::build(&records, &Settings::default())));
 }
 
-criterion_group!(benches, references, reviews, decisions, rebuild);
+criterion_group!(benches, references, reviews, decisions, changes, rebuild);
 criterion_main!(benches);

@@ -20,7 +20,6 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -33,6 +32,7 @@ use pullgate::admission::handlers::{Admission, router};
 use pullgate::domain::snapshot::{Settings, Snapshot};
 use pullgate::listener::Listener;
 use pullgate::metrics::Metrics;
+use pullgate::state::State;
 use pullgate::tls::{Certificate, CertificateSource};
 
 const SPACES: usize = 100_000;
@@ -104,8 +104,7 @@ fn serve(directory: &Path, snapshot: Snapshot) -> SocketAddr {
     let names = vec!["127.0.0.1".to_owned()];
     let certificate =
         Certificate::load(CertificateSource::SelfSigned { dir: directory.join("tls"), names }).unwrap();
-    let admission =
-        Admission::new(Arc::new(ArcSwap::from_pointee(snapshot)), Arc::new(Metrics::new().unwrap()));
+    let admission = Admission::new(State::of(snapshot), Arc::new(Metrics::new().unwrap()));
     let handlers =
         Router::new().route("/bare", post(bare)).route("/typed", post(typed)).merge(router(admission));
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();

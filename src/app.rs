@@ -21,7 +21,6 @@ use crate::cluster::client;
 use crate::cluster::lease::Elector;
 use crate::cluster::namespaces;
 use crate::config::{CallerSource, Config, StoreSource};
-use crate::controllers::index::{self, Published};
 use crate::controllers::leading::Leading;
 use crate::controllers::registries::Registries;
 use crate::controllers::registries::notices::Notices;
@@ -33,6 +32,7 @@ use crate::registry::metadata::Metadata;
 use crate::room::Room;
 use crate::runtime::{Readiness, Runtime, Stopping};
 use crate::secret_file;
+use crate::state::{self, State};
 use crate::store::RecordStore;
 use crate::store::counted::Counted;
 use crate::store::embedded::EmbeddedStore;
@@ -86,13 +86,12 @@ impl App {
         let metrics_listener = bind(config.metrics, "--metrics-addr")?.with_connections(METRICS_CONNECTIONS);
         let addresses = [webhook_listener.address(), api_listener.address(), metrics_listener.address()];
 
-        let (mut runtime, readiness, published) =
-            (Runtime::default(), Readiness::default(), Published::default());
+        let (mut runtime, readiness, state) = (Runtime::default(), Readiness::default(), State::default());
         let pending = readiness.wait_for("the first snapshot");
         let namespaces = home.as_ref().map(|home| namespaces::watch(home.client.clone()));
-        let (follows, tells) = (store.clone(), published.clone());
-        let following = index::follow(follows, namespaces, config.settings, tells, metrics.clone(), pending);
-        runtime.supervise("the index", following);
+        let (follows, tells) = (store.clone(), state.clone());
+        let following = state::follow(follows, namespaces, config.settings, tells, metrics.clone(), pending);
+        runtime.supervise("the state", following);
         let shared = match config.certificate {
             CertificateSource::Secret(shared) => Some(shared),
             CertificateSource::Files { .. } | CertificateSource::SelfSigned { .. } => {
@@ -108,19 +107,19 @@ impl App {
                 runtime.supervise("the shared certificate's reading", following);
             }
             let elector = Elector::new(client.clone(), &namespace, LEASE, &identity);
-            let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
+            let (store, state, metrics) = (store.clone(), state.clone(), metrics.clone());
             let settings = config.registries.unwrap_or_default();
             let notices = Notices::default();
             let registries =
-                Registries { store, published, metrics, clients: registry_clients, settings, notices };
+                Registries { store, state, metrics, clients: registry_clients, settings, notices };
             let leading = Leading { client, namespace, identity, managed_harbors, registries, shared };
             let elect = |stopping: Stopping| elector.lead(stopping.wait(), move || leading.clone().lead());
             runtime.supervise_to_the_end("the leader's election", elect);
         } else if let Some(settings) = config.registries {
-            let (store, published, metrics) = (store.clone(), published.clone(), metrics.clone());
+            let (store, state, metrics) = (store.clone(), state.clone(), metrics.clone());
             let notices = Notices::default();
             let registries =
-                Registries { store, published, metrics, clients: registry_clients, settings, notices };
+                Registries { store, state, metrics, clients: registry_clients, settings, notices };
             runtime.supervise("the work with registries", async move { match registries.keep().await {} });
         }
         runtime.supervise("the certificate's expiry", note_expiry(certificate.clone(), metrics.clone()));
@@ -128,16 +127,13 @@ impl App {
             runtime.supervise("the tokens file's reloading", tokens.keep_fresh(CHECK_INTERVAL));
         }
 
-        let pinning =
-            config.suggest_digests.then(|| Pinning::new(metadata.clone(), published.records.clone()));
+        let pinning = config.suggest_digests.then(|| Pinning::new(metadata.clone(), state.clone()));
         let room = Arc::<Room>::default();
-        let (snapshot, counted) = (published.snapshot.clone(), metrics.clone());
-        let admission = Admission::with_pinning(snapshot, counted, pinning, room.clone());
-        let guard = guard::router(Guard::new(admission.clone(), published.records.clone()));
+        let admission = Admission::with_pinning(state.clone(), metrics.clone(), pinning, room.clone());
+        let guard = guard::router(Guard::new(admission.clone(), state.clone()));
         let webhooks = handlers::router(admission).merge(guard);
-        let state = ApiState::new(store.clone(), published.records, published.snapshot, authority, metadata)
-            .with_room(room);
-        let management = api::router(state, metrics.clone());
+        let api = ApiState::new(store.clone(), state, authority, metadata).with_room(room);
+        let management = api::router(api, metrics.clone());
         let observed = health::router(metrics, readiness.clone());
         let tls = Some(certificate.server_config());
         let webhook_tls = match clients {

@@ -9,7 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::domain::pull_secret::{CredentialId, RobotId};
-use crate::domain::record::{Entry, Owner, Records, Registry};
+use crate::domain::record::{Owner, Registry};
+use crate::domain::records::{Records, Stored};
 use crate::store::{Credential, RecordStore, StoreError};
 
 /// Why an entry has no credential.
@@ -43,7 +44,7 @@ pub struct Resolved {
 pub struct LookedUp(BTreeMap<CredentialId, Found>);
 
 struct Found {
-    record: Arc<Entry<Registry>>,
+    record: Arc<Stored<Registry>>,
     credential: Result<Credential, Unavailable>,
 }
 
@@ -74,7 +75,7 @@ impl LookedUp {
         id: &CredentialId,
     ) -> Result<Result<Credential, Unavailable>, StoreError> {
         let (CredentialId::Integration { registry } | CredentialId::Robot(RobotId { registry, .. })) = id;
-        let Some(entry) = records.registries.get(registry) else { return Ok(Err(Unavailable::NoRecord)) };
+        let Some(entry) = records.registries().get(registry) else { return Ok(Err(Unavailable::NoRecord)) };
         let Some(record) = entry.valid() else { return Ok(Err(Unavailable::NoRecord)) };
         if let Some(found) = self.0.get(id).filter(|found| Arc::ptr_eq(&found.record, entry)) {
             return Ok(found.credential.clone());

@@ -40,11 +40,9 @@ async fn a_revealed_pull_secret_is_what_the_kubelet_reads() {
     let expected = json!({"auths": {"harbor.example.com/v2/team-a/": {"auth": auth}}});
     assert_eq!(revealed["dockerconfigjson"], expected);
     // The controller's bytes are the same.
-    let entries = api.store.snapshot.load().scope("a-prod").pull_entries();
-    let resolved = LookedUp::default()
-        .resolve(api.store.as_ref(), &api.store.records.load_full(), entries)
-        .await
-        .unwrap();
+    let entries = api.store.state.snapshot().scope("a-prod").pull_entries();
+    let resolved =
+        LookedUp::default().resolve(api.store.as_ref(), &api.store.state.records(), entries).await.unwrap();
     assert_eq!(serde_json::to_value(DockerConfig::of(&resolved)).unwrap(), expected);
     assert!(!format!("{resolved:?}").contains(PASSWORD));
 }

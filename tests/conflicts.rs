@@ -1,9 +1,8 @@
 //! What a record may not say because of what other records say.
 
 use pullgate::domain::conflicts::{conflicts, removal_conflicts};
-use pullgate::domain::record::{
-    Entry, Host, Invalid, Kind, Name, Record, Records, Selector, Small, WorkspaceQuota,
-};
+use pullgate::domain::record::{Entry, Host, Invalid, Kind, Name, Record, Selector, Small, WorkspaceQuota};
+use pullgate::domain::records::Records;
 
 use crate::support::records::{registry, space, two_workspaces, workspace};
 

@@ -8,12 +8,12 @@ use pullgate::domain::snapshot::{Settings, Snapshot};
 
 use crate::support::records::{Named, policy, records, registry, space, workspace};
 
-type All = Vec<(Name, Record)>;
+pub type All = Vec<(Name, Record)>;
 
 const HOSTS: [&str; 4] = ["harbor.example.com", "docker.io", "r.io:5000", "quay.io"];
 const PATHS: [&str; 4] = ["team", "team-evil", "library", "acme"];
 const WORKSPACES: [&str; 3] = ["a", "b", "c"];
-const NAMESPACES: [&str; 5] = ["a-1", "a-2", "b-1", "c-1", "free"];
+pub const NAMESPACES: [&str; 5] = ["a-1", "a-2", "b-1", "c-1", "free"];
 
 fn some_of(all: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
     subsequence(all, 0..=all.len())
@@ -41,7 +41,7 @@ prop_compose! {
     }
 }
 
-fn world() -> impl Strategy<Value = All> {
+pub fn world() -> impl Strategy<Value = All> {
     let workspaces = (some_of(&NAMESPACES), some_of(&NAMESPACES), some_of(&NAMESPACES));
     let unmanaged = prop_oneof![
         Just(Unmanaged::Allow),
@@ -80,8 +80,14 @@ fn kind(record: &Record) -> u8 {
 }
 
 /// Everything that is decided: reason, pull policy and entitlement, for every namespace and many images.
-fn outcomes(all: &All) -> Vec<(String, &'static str, bool, bool)> {
-    let snapshot = Snapshot::build(&records(all.iter().cloned()), &Settings::default());
+fn outcomes(all: &All) -> Vec<Outcome> {
+    decided(&Snapshot::build(&records(all.iter().cloned()), &Settings::default()))
+}
+
+/// Namespace and image, reason, whether it is allowed, whether it needs `Always`.
+type Outcome = (String, &'static str, bool, bool);
+
+pub fn decided(snapshot: &Snapshot) -> Vec<Outcome> {
     let mut found = Vec::new();
     for namespace in NAMESPACES {
         let scope = snapshot.scope(namespace);

@@ -2,8 +2,9 @@
 
 use pullgate::domain::decision::{Decision, Reason, Request, decide};
 use pullgate::domain::record::{
-    AllowedPrefix, Entry, Host, Invalid, Mode, Name, Record, Records, Selector, Small, Unmanaged, Visibility,
+    AllowedPrefix, Entry, Host, Invalid, Mode, Name, Record, Selector, Small, Unmanaged, Visibility,
 };
+use pullgate::domain::records::Records;
 use pullgate::domain::snapshot::{Settings, Snapshot};
 
 use crate::support::records::{policy, records, registry, space, workspace};
@@ -308,8 +309,10 @@ fn public_is_believed_only_for_so_long() {
     let confirmed = |at, looked: i64| {
         let mut corp = registry("corp");
         corp.1.discovered_at = Some(looked);
-        let registries = records([corp.into()]).registries;
-        Records { registries, ..observed(at) }
+        let (name, record) = corp.into();
+        let mut all = observed(at);
+        all.put(name, record);
+        all
     };
     assert_eq!(reason(&confirmed(Some(NOW - 3600), NOW - 60), "b"), Reason::Public);
     assert_eq!(reason(&confirmed(Some(NOW - 3600), NOW - 61), "b"), Reason::Stale);
@@ -420,9 +423,9 @@ fn a_pinned_namespace_made_anew_inherits_nothing() {
     let mut r = records([registry("corp").into(), space("corp", "x").bound(&["a"]).into(), w.into()]);
     let image = "harbor.example.com/x/y";
     assert_eq!(reason(&r, "a-prod", image), Reason::NoWorkspace, "nothing is known of the namespace");
-    r.namespace_uids.insert("a-prod".into(), "uid-1".into());
+    r.put_namespace("a-prod".into(), "uid-1".into());
     assert_eq!(reason(&r, "a-prod", image), Reason::Bound);
-    r.namespace_uids.insert("a-prod".into(), "uid-2".into());
+    r.put_namespace("a-prod".into(), "uid-2".into());
     assert_eq!(reason(&r, "a-prod", image), Reason::NoWorkspace);
 }
 

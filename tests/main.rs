@@ -35,6 +35,7 @@ mod registry_cli;
 mod scale;
 mod secret_files;
 mod serving;
+mod state;
 mod store_contract;
 mod store_counted;
 mod store_damage;

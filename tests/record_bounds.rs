@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use pullgate::domain::record::bounds::{self, Bound};
-use pullgate::domain::record::{Entry, Kind, Record, Records};
+use pullgate::domain::record::{Entry, Kind, Record};
+use pullgate::domain::records::Records;
 use pullgate::domain::snapshot::{Settings, Snapshot};
 use pullgate::store::{Document, convert, crd};
 use serde_json::{Value, json};

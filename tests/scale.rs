@@ -13,6 +13,7 @@ use crate::support::server::Server;
 
 const SPACES: usize = 100_000;
 const WORKSPACES: usize = 1_000;
+const CHANGES: usize = 1_000;
 /// What a release build holds of its own file, rounded up.
 const RELEASE_MIB: u64 = 16;
 
@@ -61,11 +62,11 @@ async fn a_hundred_thousand_spaces_stay_under_100_mb_through_changes() {
     request["object"]["spec"]["imagePullSecrets"] = json!([{"name": "pullgate-pull"}]);
     assert_eq!(server.review("validate", &review).await["response"]["allowed"], true);
 
-    // Each change copies the records and builds a snapshot beside the one in force.
-    for n in 0..5 {
-        let workspace = json!({"apiVersion": "pullgate.io/v1alpha1", "kind": "Workspace",
-                               "metadata": {"name": format!("late-{n}")}, "spec": {"namespaces": []}});
-        server.call(Method::POST, "/workspaces", Some(workspace)).await;
+    // Each change makes a snapshot that shares what it does not touch with the one before.
+    for n in 0..CHANGES {
+        let (space, workspace) = (n * 97 % SPACES, (n * 31 + 5) % WORKSPACES);
+        let path = format!("/spaces/corp.project-{space}/bindings/workspace-{workspace}");
+        server.call(Method::PUT, &path, None).await;
     }
     let after = resident();
     assert!(size_of::<Entry<Space>>() <= 112, "one more word costs 3 MiB");

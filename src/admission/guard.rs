@@ -8,13 +8,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::post_service;
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tower::service_fn;
 
 use super::answer;
@@ -24,16 +24,17 @@ use super::judge::Unjudgeable;
 use super::review::{self, GroupVersionKind, Operation, Review, Reviewed, shown};
 use crate::domain::conflicts::removal_conflicts;
 use crate::domain::record::bounds::SPEC;
-use crate::domain::record::{Entry, Kind, Name, Problem, Record, Records, Registry};
+use crate::domain::record::{Entry, Kind, Name, Problem, Record, Registry};
+use crate::domain::records::Records;
+use crate::domain::snapshot::Snapshot;
 use crate::metrics::Webhook;
 use crate::room::Whole;
+use crate::state::{Interest, State};
 use crate::store::crd::{GROUP, VERSION};
 use crate::store::{Document, convert, rules};
 
 /// How long what is published may lag behind what was just written, at the most.
 const LAG: Duration = Duration::from_secs(1);
-/// How often it is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(20);
 /// Denials that wait for it at one time.
 const WAITING_MAX: usize = 32;
 /// Records that wait are no larger than this, in bytes.
@@ -42,18 +43,18 @@ const WAITING_SIZE: usize = 64 * 1024;
 /// What the guard needs.
 pub struct Guard {
     admission: Arc<Admission>,
-    records: Arc<ArcSwap<Records>>,
+    state: State,
     lag: Duration,
     waiting: Semaphore,
 }
 
 impl Guard {
-    /// Judges by whatever `records` holds at the time; bodies share the room of the other webhooks.
-    pub fn new(admission: Arc<Admission>, records: Arc<ArcSwap<Records>>) -> Self {
-        Self { admission, records, lag: LAG, waiting: Semaphore::new(WAITING_MAX) }
+    /// Judges by whatever `state` holds at the time; bodies share the room of the other webhooks.
+    pub fn new(admission: Arc<Admission>, state: State) -> Self {
+        Self { admission, state, lag: LAG, waiting: Semaphore::new(WAITING_MAX) }
     }
 
-    /// Gives `records` another time to catch up before something is denied because of other records.
+    /// Gives `state` another time to catch up before something is denied because of other records.
     #[must_use]
     pub fn with_lag(self, lag: Duration) -> Self {
         Self { lag, ..self }
@@ -78,12 +79,12 @@ impl Guard {
             let guard = Arc::clone(self);
             self.admission.apart(move || guard.judge(&body)).await?
         };
-        let Judged { uid, subject, records, mut problems } = match judged {
+        let Judged { uid, subject, snapshot, mut problems } = match judged {
             Ok(judged) => judged,
             Err(outcome) => return outcome,
         };
         if !problems.is_empty() && size <= WAITING_SIZE && subject.depends_on_others() {
-            problems = self.judged_again(&subject, problems, records, lag).await;
+            problems = self.judged_again(&subject, problems, snapshot, lag).await;
         }
         Ok(answer::guarded(&uid, &problems, subject.warnings()))
     }
@@ -94,9 +95,9 @@ impl Guard {
         let uid = review.uid.to_string();
         let subject = subject(review)
             .map_err(|message| Ok(self.admission.unjudgeable(Webhook::Guard, &uid, &Unjudgeable(message))))?;
-        let records = self.records.load_full();
-        let problems = subject.problems(&records);
-        Ok(Judged { uid, subject, records, problems })
+        let snapshot = self.state.snapshot_full();
+        let problems = subject.problems(snapshot.records());
+        Ok(Judged { uid, subject, snapshot, problems })
     }
 
     /// `kubectl apply` writes a workspace and a moment later the registry that names it, and the management API may do
@@ -105,19 +106,23 @@ impl Guard {
         &self,
         subject: &Subject,
         mut problems: Vec<Problem>,
-        mut judged_by: Arc<Records>,
+        judged_by: Arc<Snapshot>,
         lag: Duration,
     ) -> Vec<Problem> {
         let Ok(_place) = self.waiting.try_acquire() else { return problems };
-        let end = Instant::now() + lag;
-        while !problems.is_empty() && Instant::now() < end {
-            tokio::time::sleep(LOOK).await;
-            let records = self.records.load_full();
-            if !Arc::ptr_eq(&records, &judged_by) {
-                problems = subject.problems(&records);
-                judged_by = records;
-            }
+        let mut changes = self.state.subscribe(Interest::Everything);
+        if Arc::ptr_eq(&self.state.snapshot(), &judged_by) {
+            // All that there is was looked at.
+            changes.take();
         }
+        let look_again = async {
+            while !problems.is_empty() {
+                changes.next().await;
+                problems = subject.problems(self.state.snapshot_full().records());
+            }
+        };
+        // What it came to so far is the answer.
+        let _ = timeout(lag, look_again).await;
         problems
     }
 }
@@ -136,7 +141,7 @@ pub fn router(guard: Guard) -> Router {
 struct Judged {
     uid: String,
     subject: Subject,
-    records: Arc<Records>,
+    snapshot: Arc<Snapshot>,
     problems: Vec<Problem>,
 }
 

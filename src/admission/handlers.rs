@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::BodyDataStream;
 use axum::extract::Request;
@@ -22,9 +21,9 @@ use super::review::{BODY_MAX, Review, ReviewError};
 use super::{answer, judge, review};
 use crate::domain::decision::Decision;
 use crate::domain::record::UnixSeconds;
-use crate::domain::snapshot::Snapshot;
 use crate::metrics::{Metrics, Webhook};
 use crate::room::{Room, Unread, Whole};
+use crate::state::State;
 
 /// How much of a body that is too large is read and dropped, in bytes, and for how long.
 const DISCARD_MAX: usize = 4 * BODY_MAX;
@@ -37,7 +36,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What the webhooks need.
 pub struct Admission {
-    snapshot: Arc<ArcSwap<Snapshot>>,
+    state: State,
     metrics: Arc<Metrics>,
     room: Arc<Room>,
     /// Absent where somebody else than the API server may be asking.
@@ -45,20 +44,20 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Webhooks that decide by whatever `snapshot` holds at the time.
-    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Self::with_pinning(snapshot, metrics, None, Arc::default())
+    /// Webhooks that decide by whatever `state` holds at the time.
+    pub fn new(state: State, metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::with_pinning(state, metrics, None, Arc::default())
     }
 
     /// The same, which tell the digest to write where one is demanded: only for a listener that lets in the API server
     /// alone. Bodies share `room` with those of others.
     pub fn with_pinning(
-        snapshot: Arc<ArcSwap<Snapshot>>,
+        state: State,
         metrics: Arc<Metrics>,
         pinning: Option<Pinning>,
         room: Arc<Room>,
     ) -> Arc<Self> {
-        Arc::new(Self { snapshot, metrics, room, pinning })
+        Arc::new(Self { state, metrics, room, pinning })
     }
 }
 
@@ -187,7 +186,7 @@ impl Admission {
     }
 
     fn mutate(&self, review: &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable> {
-        let snapshot = self.snapshot.load();
+        let snapshot = self.state.snapshot();
         let count = |decision: &Decision<'_>| {
             self.metrics.admission.decided(Webhook::Mutate, review.operation, decision);
         };
@@ -199,7 +198,7 @@ impl Admission {
     }
 
     fn validate(&self, review: &Review<'_>) -> Result<Vec<u8>, judge::Unjudgeable> {
-        let snapshot = self.snapshot.load();
+        let snapshot = self.state.snapshot();
         let mut verdict = judge::judge(&snapshot, review, now())?;
         // Dry runs are for trying things out, as often as one likes and leaving no trace.
         let pinning = self.pinning.as_ref().filter(|_| !review.dry_run);

@@ -10,14 +10,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::domain::decision::Decision;
 use crate::domain::image::ImageRef;
-use crate::domain::record::{Entry, Name, Records};
+use crate::domain::record::Name;
 use crate::domain::snapshot::Scope;
 use crate::registry::metadata::{Metadata, Question};
+use crate::state::State;
 
 /// Registries that are asked at a time because somebody was refused; more such questions are not asked.
 const QUESTIONS: usize = 8;
@@ -30,7 +30,7 @@ const COUNTED: usize = 1024;
 /// Tells digests, and asks for those it does not know; see the module's text.
 pub struct Pinning {
     metadata: Arc<Metadata>,
-    records: Arc<ArcSwap<Records>>,
+    state: State,
     questions: Arc<Semaphore>,
     asked: Mutex<Asked>,
 }
@@ -41,9 +41,9 @@ struct Asked(HashMap<Name, (Instant, u32)>);
 
 impl Pinning {
     /// For webhooks that only the API server can call.
-    pub fn new(metadata: Arc<Metadata>, records: Arc<ArcSwap<Records>>) -> Self {
+    pub fn new(metadata: Arc<Metadata>, state: State) -> Self {
         let questions = Arc::new(Semaphore::new(QUESTIONS));
-        Self { metadata, records, questions, asked: Mutex::default() }
+        Self { metadata, state, questions, asked: Mutex::default() }
     }
 
     /// Tells the digest to write to an image that lacks nothing else, where it is known.
@@ -52,9 +52,9 @@ impl Pinning {
             return;
         }
         let Ok(image) = ImageRef::parse(image) else { return };
-        let records = self.records.load();
+        let snapshot = self.state.snapshot();
         let Some(name) = scope.registry_of(&image) else { return };
-        let Some(Entry::Valid(registry)) = records.registries.get(name).map(|entry| &**entry) else { return };
+        let Some(registry) = snapshot.records().registries().valid(name) else { return };
         let question = Question {
             registry: name.clone(),
             url: registry.url.clone(),

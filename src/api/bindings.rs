@@ -52,7 +52,7 @@ async fn change(call: Call, wanted: bool) -> Result<Document, ApiError> {
         let document = edited(&current, workspace, wanted);
         if wanted {
             // Taking access away is never refused.
-            if !writer.records().workspaces.contains_key(workspace) {
+            if !writer.records().workspaces().contains_key(workspace) {
                 return Err(ApiError::absent(Kind::Workspace, workspace));
             }
             let problems = rules::binding_problems(writer.records(), &current, &document);

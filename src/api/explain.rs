@@ -74,7 +74,7 @@ pub struct ReferenceParts {
 pub(super) async fn explain(mut call: Call) -> Answer {
     call.query(&[])?;
     // Whose it is decides, so nothing is built for who may not ask about it.
-    let snapshot = call.state.snapshot.load_full();
+    let snapshot = call.state.state.snapshot_full();
     if let Some(namespace) = call.text_at(&["namespace"]).await? {
         call.caller.check_namespace(snapshot.scope(&namespace).workspace()).await?;
     }

@@ -25,8 +25,7 @@ mod writer;
 
 use std::sync::{Arc, LazyLock};
 
-use arc_swap::ArcSwap;
-use axum::extract::{Request, State};
+use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -45,41 +44,38 @@ use manifest::{Incoming, Manifest};
 use namespaces::{NamespaceAccess, PullSecret};
 use resources::{RESOURCES, Resource};
 use routes::{Operation, Routes, Shape};
-use writer::View;
+use writer::Unseen;
 
-use crate::domain::record::{Kind, Records};
-use crate::domain::snapshot::Snapshot;
+use crate::domain::record::Kind;
 use crate::metrics::Metrics;
 use crate::registry::metadata::Metadata;
 use crate::room::Room;
+use crate::state::State;
 use crate::store::RecordStore;
 use crate::store::manifest::{PullPolicySpec, RegistrySpec, SpaceSpec, WorkspaceSpec};
 
 /// What the API serves from.
 pub struct ApiState {
     store: Arc<dyn RecordStore>,
-    /// The records that the index last published; may lag behind the store, see `writer`.
-    records: Arc<ArcSwap<Records>>,
-    /// The snapshot that the webhooks decide with.
-    snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What the webhooks decide with.
+    state: State,
     authority: Authority,
     metadata: Arc<Metadata>,
     /// Writes go one after the other. Reads take no lock.
-    view: Mutex<View>,
+    unseen: Mutex<Option<Unseen>>,
     room: Arc<Room>,
 }
 
 impl ApiState {
-    /// `records` and `snapshot` are published by the index.
+    /// `state` follows `store`.
     pub fn new(
         store: Arc<dyn RecordStore>,
-        records: Arc<ArcSwap<Records>>,
-        snapshot: Arc<ArcSwap<Snapshot>>,
+        state: State,
         authority: Authority,
         metadata: Arc<Metadata>,
     ) -> Self {
-        let (view, room) = (Mutex::default(), Arc::default());
-        Self { store, records, snapshot, authority, metadata, view, room }
+        let (unseen, room) = (Mutex::default(), Arc::default());
+        Self { store, state, authority, metadata, unseen, room }
     }
 
     /// Bodies take their room where those of others do.
@@ -107,7 +103,7 @@ pub fn openapi() -> OpenApi {
     declare().into_document()
 }
 
-async fn count(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+async fn count(Shared(metrics): Shared<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let response = next.run(request).await;
     metrics.api.answered(method.as_str(), response.status().as_str());

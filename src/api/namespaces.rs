@@ -105,7 +105,7 @@ pub(super) fn check_namespace_name(name: &str) -> Result<(), &'static str> {
 pub(super) async fn access(call: Call) -> Answer {
     call.query(&[])?;
     let namespace = call.param("namespace");
-    let snapshot = call.state.snapshot.load_full();
+    let snapshot = call.state.state.snapshot_full();
     let scope = snapshot.scope(namespace);
     call.caller.check_namespace(scope.workspace()).await?;
     check_namespace_name(namespace).map_err(|message| ApiError::parameter("namespace", message))?;
@@ -146,13 +146,12 @@ async fn pull_secret_of(
     namespace: &str,
     reveal: bool,
 ) -> Result<PullSecret, ApiError> {
-    let snapshot = state.snapshot.load_full();
+    let snapshot = state.state.snapshot_full();
     let scope = snapshot.scope(namespace);
     caller.check_pull_secret(scope.workspace(), reveal).await?;
     check_namespace_name(namespace).map_err(|message| ApiError::parameter("namespace", message))?;
-    let records = state.records.load_full();
     let mut credentials = LookedUp::default();
-    let entries = credentials.resolve(state.store.as_ref(), &records, scope.pull_entries()).await?;
+    let entries = credentials.resolve(state.store.as_ref(), snapshot.records(), scope.pull_entries()).await?;
     Ok(PullSecret {
         name: PULL_SECRET,
         namespace: namespace.to_owned(),

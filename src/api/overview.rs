@@ -120,7 +120,7 @@ pub(super) async fn overview(call: Call) -> Answer {
         Entry::Invalid(invalid) => invalid.workspace.as_ref().map(ToString::to_string),
     };
     let mut counted = Spaces::default();
-    let records = call.state.records.load();
+    let records = call.state.state.records();
     for (_, space) in spaces_of(&records, name) {
         counted.total += 1;
         let public = space.visibility_in(registry) == Visibility::Public;
@@ -136,7 +136,7 @@ pub(super) async fn overview(call: Call) -> Answer {
         counted = Spaces { total, public, private: total - public, unbound: total, ..counted };
     }
     // Whoever waits for the end of a reading is to find here what was read.
-    let published = records.registries.get(name).and_then(|entry| entry.valid()?.discovered_at);
+    let published = records.registries().valid(name).and_then(|registry| registry.discovered_at);
     let is_published = published >= registry.and_then(|registry| registry.discovered_at);
     let history = status.storage_history.clone();
     Ok(Json(Overview {

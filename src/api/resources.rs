@@ -145,7 +145,7 @@ pub(super) async fn remove(kind: Kind, call: Call) -> Answer {
         return Err(ApiError::Conflict(problems));
     }
     for _ in 0..ATTEMPTS {
-        match writer.delete(kind, name, &current.version).await {
+        match writer.delete(&current).await {
             Err(StoreError::Changed { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(gone) => {

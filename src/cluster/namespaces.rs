@@ -1,17 +1,16 @@
 //! Which namespaces exist.
 
-use std::collections::BTreeMap;
-
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use imbl::OrdMap;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client};
 
 use super::client;
-use crate::controllers::index::NamespaceEvent;
 use crate::domain::record::Name;
+use crate::state::NamespaceEvent;
 
 /// All namespaces, then every change. One that is being deleted is gone: nothing can be made in it any more. A
 /// watch that fails is begun again for ever.
@@ -24,11 +23,11 @@ pub fn watch(cluster: Client) -> BoxStream<'static, NamespaceEvent> {
 
 fn tell(
     event: Event<PartialObjectMeta<Namespace>>,
-    listed: &mut Option<BTreeMap<Name, String>>,
+    listed: &mut Option<OrdMap<Name, String>>,
 ) -> Option<NamespaceEvent> {
     match event {
         Event::Init => {
-            *listed = Some(BTreeMap::new());
+            *listed = Some(OrdMap::new());
             None
         }
         Event::InitDone => listed.take().map(NamespaceEvent::Listed),

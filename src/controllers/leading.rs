@@ -36,22 +36,22 @@ pub struct Leading {
 impl Leading {
     /// Writes for as long as it is polled; dropping it stops every writer.
     pub async fn lead(self) {
-        let Registries { store, published, metrics, .. } = self.registries.clone();
+        let Registries { store, state, metrics, .. } = self.registries.clone();
         let _leading = Gauge::raise(&metrics);
         let (troubles, told) = watch::channel(Troubles::default());
-        let statuses = Statuses { store: store.clone(), published: published.clone(), troubles: told };
+        let statuses = Statuses { store: store.clone(), state: state.clone(), troubles: told };
         let managed = ManagedHarbors::new(
             self.client.clone(),
             self.managed_harbors,
             store.clone(),
-            published.clone(),
+            state.clone(),
             metrics.clone(),
         );
         let secrets = PullSecrets {
             client: self.client.clone(),
             namespace: self.namespace,
             store,
-            published,
+            state,
             metrics: metrics.clone(),
             troubles,
         };

@@ -1,6 +1,5 @@
 //! What runs beside the webhooks.
 
-pub mod index;
 pub mod leading;
 pub mod managed_harbor;
 pub mod pull_secrets;

@@ -1,8 +1,8 @@
 //! Says in the status of records what is in force of them: whether they are valid, what another record keeps them from,
 //! and which namespaces a workspace has. Runs on the leader alone.
 //!
-//! Writes only where something is to be said that is not there yet. Of spaces, of which there may be 100,000, only
-//! those that are invalid, or were.
+//! Looks at what a change touches, and writes only where something is to be said that is not there yet. Of spaces, of which
+//! there may be 100,000, only those that are invalid, or were.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,11 +19,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::index::Published;
 use super::pull_secrets::Troubles;
 use crate::domain::conflicts::{Contested, contested, shadowed};
 use crate::domain::record::bounds::PROBLEMS;
-use crate::domain::record::{Entry, Kind, Name, Named, Problem, Records, Workspace};
+use crate::domain::record::{Entry, Kind, Name, Problem, Workspace};
+use crate::domain::records::{Named, Records, Stored, Touched, registry_of};
+use crate::state::{Interest, State};
 use crate::store::manifest::{
     Condition, Member, PullPolicyStatus, RegistryStatus, SpaceStatus, WorkspaceStatus,
 };
@@ -71,28 +72,37 @@ struct Membership {
     undecided: BTreeSet<Name>,
 }
 
-/// What the controller works with.
+/// Reconciles what statuses say of records; its dependencies.
 pub struct Statuses {
     pub store: Arc<dyn RecordStore>,
-    pub published: Published,
+    pub state: State,
     pub troubles: watch::Receiver<Troubles>,
 }
 
 impl Statuses {
     /// Keeps statuses true, for as long as it is polled.
     pub async fn keep(mut self) -> Infallible {
-        let mut count = self.published.count.subscribe();
+        let mut changes = self.state.subscribe(Interest::Everything);
+        // What is not known yet has no status.
+        let mut touched = changes.next().await;
         let mut said: Option<BTreeMap<Key, Saying>> = None;
         let mut due = Some(Instant::now());
+        let mut told = Troubles::default();
         loop {
-            let ready = *count.borrow() > 0;
             let at = due.unwrap_or_else(Instant::now);
             tokio::select! {
-                Ok(()) = count.changed() => { due.get_or_insert(Instant::now() + DEBOUNCE); }
+                news = changes.next() => {
+                    touched.add(news);
+                    due.get_or_insert(Instant::now() + DEBOUNCE);
+                }
                 Ok(()) = self.troubles.changed() => { due.get_or_insert(Instant::now() + DEBOUNCE); }
-                () = sleep_until(at), if ready && due.is_some() => {
-                    let outcome = self.pass(&mut said).await;
+                () = sleep_until(at), if due.is_some() => {
+                    let troubles = self.troubles.borrow_and_update().clone();
+                    touched.namespaces.extend(differing(&told, &troubles));
+                    told = troubles;
+                    let outcome = self.pass(&mut said, &touched, &told).await;
                     due = outcome.is_err().then(|| Instant::now() + RETRY);
+                    touched = if outcome.is_err() { Touched::everything() } else { Touched::default() };
                     if let Err(error) = outcome {
                         tracing::warn!(%error, "a status cannot be written");
                     }
@@ -101,16 +111,27 @@ impl Statuses {
         }
     }
 
-    async fn pass(&self, said: &mut Option<BTreeMap<Key, Saying>>) -> Result<(), StoreError> {
+    async fn pass(
+        &self,
+        said: &mut Option<BTreeMap<Key, Saying>>,
+        touched: &Touched,
+        troubles: &Troubles,
+    ) -> Result<(), StoreError> {
         let said = match said {
             Some(said) => said,
             None => said.insert(self.said_before().await?),
         };
-        let (records, troubles) = (self.published.records.load_full(), self.troubles.borrow().clone());
-        let adopted = self.adopt(&records).await;
-        let desired = desired(&records, &troubles);
+        let records = self.state.records();
+        let adopted = if touched.everything || touched.spaces || !touched.registry_records.is_empty() {
+            self.adopt(&records).await
+        } else {
+            Ok(())
+        };
+        let scope = Scope::of(&records, touched);
+        let desired = desired(&records, troubles, &scope);
         // What was wrong with a space and is no longer, or has gone with it.
-        let over: Vec<Key> = said.keys().filter(|key| !desired.contains_key(key)).cloned().collect();
+        let over = said.keys().filter(|key| scope.covers(key) && !desired.contains_key(key));
+        let over: Vec<Key> = over.cloned().collect();
         let news = desired.into_iter().filter(|(key, saying)| said.get(key) != Some(saying));
         let news: Vec<_> = news.chain(over.into_iter().map(|key| (key, Saying::default()))).collect();
         let written = stream::iter(news).map(|(key, saying)| async move {
@@ -121,9 +142,7 @@ impl Statuses {
         let mut worst = adopted;
         while let Some((key, saying, outcome)) = written.next().await {
             match outcome {
-                Ok(()) if key.0 == Kind::RegistrySpace && saying == Saying::default() => {
-                    said.remove(&key);
-                }
+                Ok(()) if saying == Saying::default() => drop(said.remove(&key)),
                 Ok(()) => drop(said.insert(key, saying)),
                 Err(error) => worst = Err(error),
             }
@@ -133,13 +152,9 @@ impl Statuses {
 
     /// Has spaces go with their registry that do not yet: those of somebody who wrote them by hand, and of 0.1.0.
     async fn adopt(&self, records: &Records) -> Result<(), StoreError> {
-        let orphans = records.spaces.iter().filter(|(_, entry)| {
-            let (registry, owner) = match &***entry {
-                Entry::Valid(space) => (Some(&space.registry), space.owner),
-                Entry::Invalid(invalid) => (invalid.registry.as_ref(), invalid.owner),
-            };
-            owner.get().is_none()
-                && registry.is_some_and(|registry| records.registries.contains_key(registry))
+        let orphans = records.unowned_spaces().iter().filter(|(_, stored)| {
+            let registry = registry_of(&stored.entry);
+            registry.is_some_and(|registry| records.registries().contains_key(registry))
         });
         let adopt = |name: Name| async move { self.store.adopt(&name).await };
         let orphans: Vec<_> = orphans.map(|(name, _)| name.clone()).collect();
@@ -185,52 +200,104 @@ impl Statuses {
     }
 }
 
-/// What the statuses of records should say.
-pub fn desired(records: &Records, troubles: &Troubles) -> BTreeMap<Key, Saying> {
-    fn own<T: Send + Sync + 'static>(kind: Kind, of: &Named<T>) -> impl Iterator<Item = (Key, Saying)> {
-        of.iter().map(move |(name, entry)| {
-            let problems = match &**entry {
-                Entry::Valid(_) => Vec::new(),
-                Entry::Invalid(invalid) => invalid.problems.clone(),
-            };
-            let record: Arc<dyn Any + Send + Sync> = entry.clone();
-            ((kind, name.clone()), Saying { problems, membership: None, record: Some(record) })
-        })
-    }
-    let invalid_spaces = records.spaces.iter().filter_map(|(name, entry)| match &**entry {
-        Entry::Valid(_) => None,
-        Entry::Invalid(invalid) => {
-            let saying = Saying { problems: invalid.problems.clone(), ..Saying::default() };
-            Some(((Kind::RegistrySpace, name.clone()), saying))
+/// Which records are looked at.
+struct Scope {
+    registries: bool,
+    policies: bool,
+    spaces: bool,
+    /// `None`: all.
+    workspaces: Option<BTreeSet<Name>>,
+}
+
+impl Scope {
+    fn of(records: &Records, touched: &Touched) -> Self {
+        if touched.everything {
+            return Self { registries: true, policies: true, spaces: true, workspaces: None };
         }
-    });
-    let mut all: BTreeMap<Key, Saying> = own(Kind::Registry, &records.registries)
-        .chain(own(Kind::Workspace, &records.workspaces))
-        .chain(own(Kind::PullPolicy, &records.policies))
-        .chain(invalid_spaces)
-        .collect();
-    for (name, problems) in shadowed(records) {
-        all.entry((Kind::Registry, name.clone())).or_default().problems.extend(problems);
+        let mut workspaces = touched.workspace_records.clone();
+        // Who lists a namespace that another one lists, too.
+        for namespace in &touched.namespaces {
+            workspaces.extend(records.listing(namespace).map(|(name, _)| name.clone()));
+        }
+        Self {
+            // Which of them holds a host depends on the others, and there are few.
+            registries: !touched.registry_records.is_empty(),
+            policies: touched.policies,
+            spaces: touched.spaces,
+            workspaces: Some(workspaces),
+        }
     }
-    let contested = contested(records);
-    for (name, entry) in &records.workspaces {
-        let Some(workspace) = entry.valid() else { continue };
-        let conflicts = contested.get(name).map(Vec::as_slice).unwrap_or_default();
-        let saying = all.entry((Kind::Workspace, name.clone())).or_default();
-        saying.problems.extend(conflicts.iter().take(PROBLEMS).map(|Contested { namespace, undecided }| {
-            let message = if *undecided {
-                format!(
-                    "namespace {namespace} is listed by another workspace too, and neither claim is known to be the \
-                     older one, as after a restore: it belongs to none of them until one takes it off its list"
-                )
-            } else {
-                format!("namespace {namespace} belongs to another workspace, whose claim is older")
-            };
-            Problem::new("spec.namespaces", message)
-        }));
-        saying.membership = Some(membership(workspace, records, troubles, conflicts));
+
+    fn covers(&self, (kind, name): &Key) -> bool {
+        match kind {
+            Kind::Registry => self.registries,
+            Kind::RegistrySpace => self.spaces,
+            Kind::PullPolicy => self.policies,
+            Kind::Workspace => self.workspaces.as_ref().is_none_or(|some| some.contains(name)),
+        }
     }
-    all
+}
+
+/// What the statuses of these records should say.
+fn desired(records: &Records, troubles: &Troubles, scope: &Scope) -> BTreeMap<Key, Saying> {
+    fn said<T: Send + Sync + 'static>(kind: Kind, stored: &Arc<Stored<T>>) -> (Key, Saying) {
+        let problems = match &stored.entry {
+            Entry::Valid(_) => Vec::new(),
+            Entry::Invalid(invalid) => invalid.problems.clone(),
+        };
+        // Of a space, of which only what is wrong is said, the words are all that counts.
+        let record: Option<Arc<dyn Any + Send + Sync>> =
+            (kind != Kind::RegistrySpace).then(|| stored.clone() as Arc<dyn Any + Send + Sync>);
+        ((kind, stored.name.clone()), Saying { problems, membership: None, record })
+    }
+    fn all<T: Send + Sync + 'static>(kind: Kind, of: &Named<T>) -> impl Iterator<Item = (Key, Saying)> {
+        of.values().map(move |stored| said(kind, stored))
+    }
+    let mut desired = BTreeMap::new();
+    if scope.registries {
+        desired.extend(all(Kind::Registry, records.registries()));
+        for (name, problems) in shadowed(records) {
+            desired.entry((Kind::Registry, name.clone())).or_default().problems.extend(problems);
+        }
+    }
+    if scope.policies {
+        desired.extend(all(Kind::PullPolicy, records.policies()));
+    }
+    if scope.spaces {
+        desired.extend(all(Kind::RegistrySpace, records.invalid_spaces()));
+    }
+    let workspaces: Vec<&Arc<Stored<Workspace>>> = match &scope.workspaces {
+        None => records.workspaces().values().collect(),
+        Some(some) => some.iter().filter_map(|name| records.workspaces().get(name)).collect(),
+    };
+    for stored in workspaces {
+        let (key, mut saying) = said(Kind::Workspace, stored);
+        if let Some(workspace) = stored.valid() {
+            let conflicts = contested(records, &stored.name, workspace);
+            saying.problems.extend(conflicts.iter().take(PROBLEMS).map(conflict));
+            saying.membership = Some(membership(workspace, records, troubles, &conflicts));
+        }
+        desired.insert(key, saying);
+    }
+    desired
+}
+
+fn conflict(Contested { namespace, undecided }: &Contested<'_>) -> Problem {
+    let message = if *undecided {
+        format!(
+            "namespace {namespace} is listed by another workspace too, and neither claim is known to be the \
+             older one, as after a restore: it belongs to none of them until one takes it off its list"
+        )
+    } else {
+        format!("namespace {namespace} belongs to another workspace, whose claim is older")
+    };
+    Problem::new("spec.namespaces", message)
+}
+
+/// Namespaces of which the two say something else.
+fn differing(one: &Troubles, other: &Troubles) -> Vec<Name> {
+    let names = one.keys().chain(other.keys());
+    names.filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
 }
 
 fn membership(
@@ -240,7 +307,7 @@ fn membership(
     conflicts: &[Contested<'_>],
 ) -> Membership {
     let member = |namespace: &Name| {
-        let (first, current) = (workspace.pins.get(namespace), records.namespace_uids.get(namespace));
+        let (first, current) = (workspace.pins.get(namespace), records.namespace_uids().get(namespace));
         // A pinned name stays with the namespace that bore it first; without the pin, whoever bears it now.
         let uid = if workspace.pin { first.or(current) } else { current.or(first) };
         let pull_secret = troubles.get(namespace).copied();

@@ -1,7 +1,7 @@
 //! What a namespace may pull, as lists for people; decisions themselves look up one image at a time.
 
 use super::record::{Mode, Name, Visibility};
-use super::snapshot::{Access, Scope};
+use super::snapshot::Scope;
 
 /// A space that is bound to the namespace's workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,39 +32,27 @@ impl Scope<'_> {
         self.policy.mode
     }
 
-    /// Spaces that are bound to the namespace's workspace, public ones too. Walks every space.
+    /// Spaces that are bound to the namespace's workspace, public ones too; by registry and path.
     pub fn bound_spaces(&self) -> Vec<BoundSpace> {
         let Some(workspace) = self.workspace else { return Vec::new() };
-        let snapshot = self.snapshot;
-        let mut bound = Vec::new();
-        for space in snapshot.spaces.iter().filter(|s| s.bound.contains(&workspace)) {
-            let registry = &snapshot.registries[space.registry as usize];
-            if registry.access == Access::Spaces {
-                bound.push(BoundSpace {
-                    registry: registry.name.clone(),
-                    path: space.path.clone(),
-                    visibility: space.visibility,
-                    images: registry
-                        .hosts
-                        .iter()
-                        .map(|h| format!("{}/{}/", h.as_str(), space.path))
-                        .collect(),
-                });
-            }
-        }
-        // The table's own order differs from one snapshot to the next.
-        bound.sort_by(|a, b| (&a.registry, &a.path).cmp(&(&b.registry, &b.path)));
-        bound
+        let bound = self.snapshot.bound_to(&workspace.name).map(|(registry, path, space)| BoundSpace {
+            registry: registry.name().clone(),
+            path: path.clone(),
+            visibility: space.visibility(),
+            images: registry.hosts.iter().map(|h| format!("{}/{path}/", h.as_str())).collect(),
+        });
+        bound.collect()
     }
 
     /// Registries that the namespace's workspace integrated, and what each claims.
     pub fn own_registries(&self) -> Vec<OwnRegistry> {
         let Some(workspace) = self.workspace else { return Vec::new() };
-        let registries = &self.snapshot.workspaces[workspace as usize].registries;
-        registries
+        let integrations = &self.snapshot.integrations;
+        integrations
+            .own(&workspace.name)
             .iter()
             .map(|own| OwnRegistry {
-                name: self.snapshot.registries[own.id as usize].name.clone(),
+                name: integrations.registry(own.id).name().clone(),
                 images: own.prefixes().map(|(host, path)| prefix(host, path)).collect(),
             })
             .collect()

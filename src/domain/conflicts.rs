@@ -10,11 +10,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::membership::holders;
+use super::membership::{Holder, holder};
 use super::record::{
-    Entry, Host, Kind, Name, Owner, Problem, Record, Records, Registry, RegistryType, Space, UnixSeconds,
-    Workspace,
+    Entry, Host, Kind, Name, Owner, Problem, Record, Registry, RegistryType, Space, UnixSeconds, Workspace,
 };
+use super::records::{Records, workspace_of};
 
 /// How many names a sentence lists before it only counts the rest.
 const LISTED: usize = 5;
@@ -55,12 +55,10 @@ pub fn removal_conflicts(records: &Records, kind: Kind, name: &str) -> Vec<Probl
 
 /// The valid spaces that are recorded for a registry, without those of an earlier record of its name.
 pub fn spaces_of<'r>(records: &'r Records, registry: &str) -> impl Iterator<Item = (&'r Name, &'r Space)> {
-    let record = records.registries.get(registry).and_then(|entry| entry.valid());
-    records
-        .spaces
-        .iter()
-        .filter_map(|(name, entry)| Some((name, entry.valid()?)))
-        .filter(move |(_, space)| space.registry == registry && record.is_none_or(|r| space.belongs_to(r)))
+    let record = records.registries().valid(registry);
+    let all = records.spaces_of(registry).into_iter().flat_map(|spaces| spaces.all().iter());
+    all.filter_map(|(name, stored)| Some((name, stored.valid()?)))
+        .filter(move |(_, space)| record.is_none_or(|r| space.belongs_to(r)))
 }
 
 fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec<Problem> {
@@ -94,7 +92,7 @@ fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec
         }));
     }
     if let Owner::Workspace(workspace) = &registry.owner
-        && !records.workspaces.contains_key(workspace)
+        && !records.workspaces().contains_key(workspace)
     {
         problems.push(Problem::new("spec.workspace", format!("there is no workspace {workspace}")));
     }
@@ -119,16 +117,10 @@ fn registry_conflicts(records: &Records, name: &str, registry: &Registry) -> Vec
 
 /// Why a workspace gets no further registry, where it has as many as it may have. What it has already may change.
 fn beyond_quota(records: &Records, name: &str, workspace: &Name) -> Option<Problem> {
-    let owner = |entry: &Entry<Registry>| match entry {
-        Entry::Valid(Registry { owner: Owner::Workspace(owner), .. }) => owner == workspace,
-        Entry::Valid(_) => false,
-        Entry::Invalid(invalid) => invalid.workspace.as_ref() == Some(workspace),
-    };
-    if records.registries.get(name).is_some_and(|entry| owner(entry)) {
+    if records.registries().get(name).is_some_and(|stored| workspace_of(stored) == Some(workspace)) {
         return None;
     }
-    let (has, most) =
-        (records.registries.values().filter(|entry| owner(entry)).count(), records.workspace_quota.0);
+    let (has, most) = (records.registries_of(workspace).count(), records.workspace_quota.0);
     (has >= most).then(|| {
         let message = format!(
             "workspace {workspace} has {has} registries, and may have {most}; remove one, or ask a platform admin for more \
@@ -143,8 +135,8 @@ fn beyond_quota(records: &Records, name: &str, workspace: &Name) -> Option<Probl
 pub fn shadowed(records: &Records) -> BTreeMap<&Name, Vec<Problem>> {
     let held = platform_hosts(records, "");
     let mut found: BTreeMap<&Name, Vec<Problem>> = BTreeMap::new();
-    for (name, entry) in &records.registries {
-        let Entry::Valid(registry) = &**entry else { continue };
+    for (name, stored) in records.registries() {
+        let Entry::Valid(registry) = &stored.entry else { continue };
         for (i, host) in registry.hosts.iter().enumerate() {
             if held.get(&host.canonical()).is_none_or(|(holder, _)| *holder == name) {
                 continue;
@@ -173,28 +165,25 @@ pub struct Contested<'r> {
     pub undecided: bool,
 }
 
-/// Namespaces that workspaces list and do not have, by workspace.
-pub fn contested(records: &Records) -> BTreeMap<&Name, Vec<Contested<'_>>> {
-    let holders = holders(records);
-    let listed = records.workspaces.iter().filter_map(|(name, entry)| {
-        let contested = |namespace| match holders.get(namespace)? {
-            Some(holder) if *holder == name => None,
-            holder => Some(Contested { namespace, undecided: holder.is_none() }),
-        };
-        Some((name, entry.valid()?.namespaces.iter().filter_map(contested).collect::<Vec<_>>()))
-    });
-    listed.filter(|(_, namespaces)| !namespaces.is_empty()).collect()
+/// Namespaces that a workspace lists and does not have.
+pub fn contested<'r>(records: &'r Records, name: &str, workspace: &'r Workspace) -> Vec<Contested<'r>> {
+    let contested = |namespace: &'r Name| match holder(records, namespace) {
+        Holder::Nobody => None,
+        Holder::Workspace(holder) if holder == name => None,
+        holder => Some(Contested { namespace, undecided: holder == Holder::Undecided }),
+    };
+    workspace.namespaces.iter().filter_map(contested).collect()
 }
 
 /// Canonical hosts of the platform's other registries, with the registry and its spelling. An invalid record
 /// keeps its hosts, as it does in decisions.
 fn platform_hosts<'r>(records: &'r Records, except: &str) -> BTreeMap<Name, (&'r Name, &'r str)> {
     let mut held = BTreeMap::new();
-    let mut others: Vec<_> = records.registries.iter().filter(|(name, _)| *name != except).collect();
+    let mut others: Vec<_> = records.registries().iter().filter(|(name, _)| *name != except).collect();
     // The older record keeps a host that two name.
     others.sort_by_key(|(name, entry)| (entry.valid().map_or(UnixSeconds::MAX, |r| r.created), *name));
-    for (name, entry) in others {
-        let hosts: &[Host] = match &**entry {
+    for (name, stored) in others {
+        let hosts: &[Host] = match &stored.entry {
             Entry::Valid(r) if r.owner == Owner::Platform => &r.hosts,
             Entry::Invalid(i) if i.workspace.is_none() => &i.hosts,
             _ => continue,
@@ -209,7 +198,7 @@ fn platform_hosts<'r>(records: &'r Records, except: &str) -> BTreeMap<Name, (&'r
 fn space_conflicts(records: &Records, name: &str, space: &Space) -> Vec<Problem> {
     let mut problems = Vec::new();
     let registry = &space.registry;
-    match records.registries.get(registry).map(|entry| &**entry) {
+    match records.registries().get(registry).map(|stored| &stored.entry) {
         None => problems.push(Problem::new("spec.registry", format!("there is no registry {registry}"))),
         Some(Entry::Valid(r)) if r.kind == RegistryType::Docker => problems.push(Problem::new(
             "spec.registry",
@@ -219,11 +208,7 @@ fn space_conflicts(records: &Records, name: &str, space: &Space) -> Vec<Problem>
             ),
         )),
         Some(entry) => {
-            let owned = match entry {
-                Entry::Valid(r) => r.owner != Owner::Platform,
-                Entry::Invalid(i) => i.workspace.is_some(),
-            };
-            if owned && !space.workspaces.is_empty() {
+            if workspace_of(entry).is_some() && !space.workspaces.is_empty() {
                 let message = format!(
                     "registry {registry} belongs to a workspace and is for that workspace alone; its spaces \
                      cannot be bound"
@@ -233,7 +218,7 @@ fn space_conflicts(records: &Records, name: &str, space: &Space) -> Vec<Problem>
         }
     }
     for (i, workspace) in space.workspaces.iter().enumerate() {
-        if !records.workspaces.contains_key(workspace) {
+        if !records.workspaces().contains_key(workspace) {
             let message = format!("there is no workspace {workspace}");
             problems.push(Problem::new(format!("spec.workspaces[{i}]"), message));
         }
@@ -247,14 +232,8 @@ fn space_conflicts(records: &Records, name: &str, space: &Space) -> Vec<Problem>
 }
 
 fn workspace_conflicts(records: &Records, name: &str, workspace: &Workspace) -> Vec<Problem> {
-    let mut listed_by: BTreeMap<&Name, &Name> = BTreeMap::new();
-    for (other, entry) in records.workspaces.iter().filter(|(other, _)| *other != name) {
-        for namespace in entry.valid().into_iter().flat_map(|w| &w.namespaces) {
-            listed_by.entry(namespace).or_insert(other);
-        }
-    }
     let clashes = workspace.namespaces.iter().enumerate().filter_map(|(i, namespace)| {
-        let other = listed_by.get(namespace)?;
+        let (other, _) = records.listing(namespace).find(|(other, _)| *other != name)?;
         let message = format!(
             "namespace {namespace} is listed by workspace {other} already; a namespace is in one workspace"
         );
@@ -264,20 +243,13 @@ fn workspace_conflicts(records: &Records, name: &str, workspace: &Workspace) -> 
 }
 
 fn workspace_removal(records: &Records, name: &str) -> Vec<Problem> {
-    let bound = records.spaces.iter().filter(|(_, entry)| match &***entry {
-        Entry::Valid(space) => space.workspaces.iter().any(|w| w == name),
-        // Mended, it would bind again.
-        Entry::Invalid(invalid) => invalid.selector.workspaces.iter().any(|w| w == name),
-    });
-    let owned = records.registries.iter().filter(|(_, entry)| match &***entry {
-        Entry::Valid(registry) => matches!(&registry.owner, Owner::Workspace(w) if w == name),
-        Entry::Invalid(invalid) => invalid.workspace.as_deref() == Some(name),
-    });
+    let bound = records.spaces_for(name).map(|space| &space.name);
+    let owned = records.registries_of(name).map(|registry| &registry.name);
     let inherit = "or a later workspace of this name would inherit them";
-    let bound = listed(bound.map(first)).map(|spaces| {
+    let bound = listed(bound).map(|spaces| {
         format!("workspace {name} is still bound to spaces ({spaces}); unbind them first, {inherit}")
     });
-    let owned = listed(owned.map(first)).map(|registries| {
+    let owned = listed(owned).map(|registries| {
         format!("workspace {name} still owns registries ({registries}); remove them first, {inherit}")
     });
     bound.into_iter().chain(owned).map(|message| Problem::new("metadata.name", message)).collect()

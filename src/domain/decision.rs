@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::canonical_host::canonical_host;
-use super::hosts::HostEntry;
+use super::hosts::{Claim, HostEntry};
 use super::image::{ImageRef, ReferenceError};
 use super::policy::Objection;
 use super::pull_secret::PULL_SECRET;
 pub use super::reason::Reason;
 use super::record::{Mode, UnixSeconds, Visibility};
-use super::snapshot::{Access, RegistryId, Scope, SpaceEntry};
+use super::snapshot::{Access, RegistryEntry, Scope, SpaceView};
 
 /// One image of a pod, as it is to be judged.
 #[derive(Debug, Clone, Copy)]
@@ -140,11 +140,17 @@ pub fn decide<'s>(scope: &Scope<'s>, request: &Request<'_>) -> Decision<'s> {
 impl<'s> Scope<'s> {
     /// The registry whose rules hold for an image here, where it is integrated.
     pub fn registry_of(&self, image: &ImageRef<'_>) -> Option<&'s super::record::Name> {
-        let host = self.snapshot.hosts.get(&canonical_host(image.domain))?;
-        let mut claims = self.snapshot.hosts.claims(host, &image.path);
-        let mut own = || claims.find(|c| c.workspace.is_some() && c.workspace == self.workspace);
+        let integrations = &self.snapshot.integrations;
+        let host = integrations.hosts.get(&canonical_host(image.domain))?;
+        let mut claims = integrations.hosts.claims(host, &image.path);
+        let mut own = || claims.find(|claim| self.owns(claim));
         let id = host.platform.or_else(|| own().map(|claim| claim.registry))?;
-        Some(&self.snapshot.registries[id as usize].name)
+        Some(integrations.registry(id).name())
+    }
+
+    /// Whether it is a claim of the namespace's own workspace.
+    fn owns(&self, claim: &Claim) -> bool {
+        claim.workspace.is_some() && claim.workspace.as_ref() == self.workspace.map(|w| &w.name)
     }
 }
 
@@ -164,11 +170,12 @@ fn isolate<'s>(scope: &Scope<'s>, request: &Request<'_>) -> Decision<'s> {
 }
 
 fn by_registry<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, now: UnixSeconds) -> Decision<'s> {
-    let Some(host) = scope.snapshot.hosts.get(&canonical_host(image.domain)) else {
+    let integrations = &scope.snapshot.integrations;
+    let Some(host) = integrations.hosts.get(&canonical_host(image.domain)) else {
         return unmanaged(scope, image, Claimed::Not);
     };
     match host.platform {
-        Some(registry) => by_platform(scope, image, registry, now),
+        Some(id) => by_platform(scope, image, integrations.registry(id), now),
         None => by_claims(scope, image, host),
     }
 }
@@ -176,37 +183,40 @@ fn by_registry<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, now: UnixSeconds) ->
 fn by_platform<'s>(
     scope: &Scope<'s>,
     image: &ImageRef<'_>,
-    id: RegistryId,
+    registry: &'s RegistryEntry,
     now: UnixSeconds,
 ) -> Decision<'s> {
-    let registry = &scope.snapshot.registries[id as usize];
-    if let Some(spelling) = registered_spelling(scope, id, image.domain) {
+    if let Some(spelling) = registered_spelling(registry, image.domain) {
         return denied(Reason::HostSpelling, true, Detail::Spelling(spelling));
     }
     match registry.access {
         Access::Everybody => {
             Decision { needs_credential: registry.has_credential, ..allowed(Reason::Public, false) }
         }
-        Access::Password => denied(Reason::PasswordProtected, true, Detail::Registry(&registry.name)),
-        Access::Spaces | Access::Workspace => by_space(scope, image, id, now),
+        Access::Password => denied(Reason::PasswordProtected, true, Detail::Registry(registry.name())),
+        Access::Spaces | Access::Workspace => by_space(scope, image, registry, now),
     }
 }
 
-fn by_space<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, id: RegistryId, now: UnixSeconds) -> Decision<'s> {
-    let space = image.first_segment().and_then(|path| scope.snapshot.space(id, path));
-    let public = space.is_some_and(|s| s.visibility == Visibility::Public);
-    let believed = |s: &SpaceEntry| {
-        scope
-            .snapshot
-            .public_max_age
-            .is_none_or(|limit| s.observed_at != 0 && now.saturating_sub(s.observed_at.into()) <= limit)
+fn by_space<'s>(
+    scope: &Scope<'s>,
+    image: &ImageRef<'_>,
+    registry: &'s RegistryEntry,
+    now: UnixSeconds,
+) -> Decision<'s> {
+    let space = image.first_segment().and_then(|path| scope.snapshot.space(registry, path));
+    let public = space.as_ref().is_some_and(|s| s.visibility() == Visibility::Public);
+    let believed = |s: &SpaceView<'_>| {
+        scope.snapshot.public_max_age().is_none_or(|limit| {
+            let at = s.observed_at();
+            at != 0 && now.saturating_sub(at.into()) <= limit
+        })
     };
-    if public && space.is_some_and(believed) {
+    if public && space.as_ref().is_some_and(believed) {
         return allowed(Reason::Public, false);
     }
-    let bound = |s: &SpaceEntry| scope.workspace.is_some_and(|w| s.bound.contains(&w));
-    let registry = &scope.snapshot.registries[id as usize];
-    if space.is_some_and(bound) {
+    let bound = |s: &SpaceView<'_>| scope.workspace.is_some_and(|w| s.binds(&w.name));
+    if space.as_ref().is_some_and(bound) {
         // What was public when last seen is not among the entries of a pull secret.
         let needs_credential = !public && registry.has_credential;
         return Decision { needs_credential, ..allowed(Reason::Bound, true) };
@@ -217,9 +227,9 @@ fn by_space<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, id: RegistryId, now: Un
         (false, None) => Reason::NoWorkspace,
     };
     let detail = match image.first_segment() {
-        Some(named) => Detail::Space(&registry.name, named.to_owned()),
+        Some(named) => Detail::Space(registry.name(), named.to_owned()),
         None => Detail::NoProject {
-            registry: &registry.name,
+            registry: registry.name(),
             host: image.domain.into(),
             path: image.path.clone().into(),
         },
@@ -231,19 +241,18 @@ fn by_claims<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, host: &HostEntry) -> D
     let mut claimed = Claimed::Not;
     let mut misspelt = None;
     let mut own = None;
-    for claim in scope.snapshot.hosts.claims(host, &image.path) {
+    let integrations = &scope.snapshot.integrations;
+    for claim in integrations.hosts.claims(host, &image.path) {
         if claim.real {
             claimed = Claimed::Whole;
         }
-        if claim.workspace.is_none() || claim.workspace != scope.workspace {
+        if !scope.owns(claim) {
             continue;
         }
-        match registered_spelling(scope, claim.registry, image.domain) {
+        let registry = integrations.registry(claim.registry);
+        match registered_spelling(registry, image.domain) {
             // Any of the workspace's credentials that matches is tried.
-            None => {
-                let has_credential = scope.snapshot.registries[claim.registry as usize].has_credential;
-                own = Some(own == Some(true) || has_credential);
-            }
+            None => own = Some(own == Some(true) || registry.has_credential),
             Some(spelling) => misspelt = Some(spelling),
         }
     }
@@ -253,13 +262,13 @@ fn by_claims<'s>(scope: &Scope<'s>, image: &ImageRef<'_>, host: &HostEntry) -> D
     if let Some(spelling) = misspelt {
         return denied(Reason::HostSpelling, true, Detail::Spelling(spelling));
     }
-    let partly = scope.snapshot.hosts.partial(host, &image.path).any(|claim| claim.real);
+    let partly = integrations.hosts.partial(host, &image.path).any(|claim| claim.real);
     unmanaged(scope, image, if partly { Claimed::Partly } else { claimed })
 }
 
 /// What to write instead, where `domain` is not a spelling under which the registry is registered.
-fn registered_spelling<'s>(scope: &Scope<'s>, id: RegistryId, domain: &str) -> Option<&'s str> {
-    let hosts = &scope.snapshot.registries[id as usize].hosts;
+fn registered_spelling<'s>(registry: &'s RegistryEntry, domain: &str) -> Option<&'s str> {
+    let hosts = &registry.hosts;
     if hosts.iter().any(|h| h.as_str() == domain) {
         return None;
     }

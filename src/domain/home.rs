@@ -1,9 +1,10 @@
 //! Which registry and space an image comes from: for administrators, since it names what tenants must not learn.
 
 use super::canonical_host::canonical_host;
+use super::hosts::Claim;
 use super::image::ImageRef;
 use super::record::Visibility;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, SpaceView};
 
 /// What the records say of the place that an image comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,25 +28,40 @@ pub struct SpaceHome<'s> {
 
 impl Snapshot {
     /// Where an image comes from.
-    pub fn home(&self, image: &ImageRef<'_>) -> Home<'_> {
-        let Some(host) = self.hosts.get(&canonical_host(image.domain)) else { return Home::Unmanaged };
-        let workspace = |id: u32| self.workspaces[id as usize].name.as_str();
-        let registry = |id: u32| self.registries[id as usize].name.as_str();
+    pub fn home<'s>(&'s self, image: &ImageRef<'_>) -> Home<'s> {
+        let integrations = &self.integrations;
+        let Some(host) = integrations.hosts.get(&canonical_host(image.domain)) else {
+            return Home::Unmanaged;
+        };
         if let Some(id) = host.platform {
-            let named = image.first_segment().filter(|_| self.registries[id as usize].divided());
+            let registry = integrations.registry(id);
+            let named = image.first_segment().filter(|_| registry.divided());
             let space = named.map(|path| {
-                let found = self.space(id, path);
+                let found = self.space(registry, path);
                 SpaceHome {
-                    visibility: found.map(|s| s.visibility),
-                    bound: found.map(|s| s.bound.iter().map(|w| workspace(*w)).collect()).unwrap_or_default(),
+                    visibility: found.as_ref().map(SpaceView::visibility),
+                    bound: found.map(|space| self.bound_names(&space)).unwrap_or_default(),
                 }
             });
-            return Home::Platform { registry: registry(id), space };
+            return Home::Platform { registry: registry.name(), space };
         }
-        let claims = self.hosts.claims(host, &image.path);
-        let mut claims: Vec<_> = claims.map(|c| (c.workspace.map(workspace), registry(c.registry))).collect();
+        let claims = integrations.hosts.claims(host, &image.path);
+        let mut claims: Vec<_> = claims.map(|claim| self.claimant(claim)).collect();
         claims.sort_unstable();
         claims.dedup();
         if claims.is_empty() { Home::Unmanaged } else { Home::Workspaces(claims) }
+    }
+
+    fn claimant<'s>(&'s self, claim: &'s Claim) -> (Option<&'s str>, &'s str) {
+        let registry = self.integrations.registry(claim.registry);
+        (claim.workspace.as_deref(), registry.name().as_str())
+    }
+
+    fn bound_names<'s>(&self, space: &SpaceView<'s>) -> Vec<&'s str> {
+        let mut bound: Vec<_> =
+            space.named().filter(|name| self.has_workspace(name) && space.binds(name)).collect();
+        bound.sort_unstable();
+        bound.dedup();
+        bound
     }
 }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::record::{Host, Name, PathPrefix};
 use super::shared_hosts::SharedHosts;
-use super::snapshot::{RegistryId, WorkspaceId};
+use super::snapshot::RegistryId;
 
 /// Hosts by their canonical form, and what registries of workspaces claim of them.
 #[derive(Debug, Default)]
@@ -31,10 +31,10 @@ pub(super) struct HostEntry {
 }
 
 /// A workspace's claim, seen from the host.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Claim {
     /// `None`: the record is invalid or its workspace unknown; it counts for others, and admits nobody.
-    pub workspace: Option<WorkspaceId>,
+    pub workspace: Option<Name>,
     pub registry: RegistryId,
     /// Its registry answered and took the credential, so that it counts for others too.
     pub real: bool,
@@ -61,7 +61,7 @@ impl Hosts {
     /// [`Self::integrate`].
     pub fn claim(
         &mut self,
-        claim: Claim,
+        claim: &Claim,
         hosts: &[Host],
         paths: &[PathPrefix],
         shared: &SharedHosts,
@@ -73,15 +73,15 @@ impl Hosts {
                 continue;
             }
             held.push(host.clone());
-            let (claims, claim) = if paths.is_empty() {
+            let (claims, real) = if paths.is_empty() {
                 // Of a host that everybody uses, nobody's claim of the whole is anything to others.
-                (&mut entry.whole, Claim { real: claim.real && !shared.contains(host), ..claim })
+                (&mut entry.whole, claim.real && !shared.contains(host))
             } else {
-                (&mut entry.partial, claim)
+                (&mut entry.partial, claim.real)
             };
             // Two spellings of one host are one claim.
             if claims.last().is_none_or(|last| last.registry != claim.registry) {
-                claims.push(claim);
+                claims.push(Claim { real, ..claim.clone() });
             }
         }
         if held.is_empty() {
@@ -101,12 +101,20 @@ impl Hosts {
     /// path's segments, the whole path included: `acme` covers the repository `acme` as it covers `acme/app`. Docker Hub has
     /// no repository of one segment, since `acme` there is read as `library/acme`. A registry that claims several of the
     /// runs is among the claims more than once.
-    pub fn claims<'a>(&'a self, host: &'a HostEntry, path: &'a str) -> impl Iterator<Item = &'a Claim> {
+    pub fn claims<'a, 'p>(
+        &'a self,
+        host: &'a HostEntry,
+        path: &'p str,
+    ) -> impl Iterator<Item = &'a Claim> + use<'a, 'p> {
         host.whole.iter().chain(self.partial(host, path))
     }
 
     /// Those of [`Self::claims`] that are on a path.
-    pub fn partial<'a>(&'a self, host: &'a HostEntry, path: &'a str) -> impl Iterator<Item = &'a Claim> {
+    pub fn partial<'a, 'p>(
+        &'a self,
+        host: &'a HostEntry,
+        path: &'p str,
+    ) -> impl Iterator<Item = &'a Claim> + use<'a, 'p> {
         let depth = if host.partial.is_empty() { 0 } else { self.depth };
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).take(depth);
         let claiming = ends.filter_map(|end| self.paths.get(&path[..end])).flatten();
@@ -132,8 +140,8 @@ mod tests {
     #[test]
     fn a_registry_counts_once_a_host_and_once_a_path() {
         let mut all = Hosts::default();
-        let claim = Claim { workspace: Some(0), registry: 7, real: true };
-        assert_eq!(all.claim(claim, &hosts(0..1000), &paths(0..1000), &SharedHosts::default()).len(), 1000);
+        let claim = Claim { workspace: Some("a".into()), registry: 7, real: true };
+        assert_eq!(all.claim(&claim, &hosts(0..1000), &paths(0..1000), &SharedHosts::default()).len(), 1000);
         let noted: usize = all.known.values().map(|host| host.whole.len() + host.partial.len()).sum();
         assert_eq!((noted, all.paths.values().map(SmallVec::len).sum::<usize>()), (1000, 1000));
         let host = all.get("h999.example.com").unwrap();
@@ -145,19 +153,19 @@ mod tests {
     fn a_path_that_another_host_is_claimed_with_claims_nothing_here() {
         let mut all = Hosts::default();
         all.claim(
-            Claim { workspace: Some(0), registry: 0, real: true },
+            &Claim { workspace: Some("a".into()), registry: 0, real: true },
             &hosts(0..2),
             &paths(0..2),
             &SharedHosts::default(),
         );
         all.claim(
-            Claim { workspace: Some(1), registry: 1, real: true },
+            &Claim { workspace: Some("b".into()), registry: 1, real: true },
             &hosts(1..3),
             &paths(1..3),
             &SharedHosts::default(),
         );
         all.claim(
-            Claim { workspace: Some(2), registry: 2, real: true },
+            &Claim { workspace: Some("c".into()), registry: 2, real: true },
             &hosts(2..3),
             &[],
             &SharedHosts::default(),

@@ -1,9 +1,7 @@
 //! Which workspace a namespace belongs to.
 
-use hashbrown::HashMap;
-
-use super::record::{Entry, Name, Records, UnixSeconds, Workspace};
-use super::snapshot::{Ids, WorkspaceId};
+use super::record::{Name, UnixSeconds, Workspace};
+use super::records::Records;
 
 /// A workspace's claim on a namespace, older ones first: a recorded claim before one that was never recorded,
 /// then the workspace's age, then its name, so that the order of records never matters.
@@ -30,52 +28,55 @@ impl Oldest<'_> {
     }
 }
 
-/// The oldest claim on every namespace that is claimed.
-fn oldest(records: &Records) -> HashMap<&Name, Oldest<'_>> {
-    let mut oldest: HashMap<&Name, Oldest<'_>> = HashMap::new();
-    for (name, entry) in &records.workspaces {
-        let Entry::Valid(workspace) = &**entry else { continue };
-        for namespace in &workspace.namespaces {
-            let recorded = workspace.claimed.get(namespace).copied();
-            let age = Age {
-                unrecorded: recorded.is_none(),
-                since: recorded.unwrap_or(workspace.created),
-                created: workspace.created,
-                name,
-            };
-            let held = oldest.entry(namespace).or_insert(Oldest { age, workspace, rivals: false });
-            held.rivals |= held.age.name != name;
-            if age < held.age {
-                (held.age, held.workspace) = (age, workspace);
-            }
-        }
+/// The oldest claim on a namespace; `None` where no workspace lists it.
+fn oldest<'r>(records: &'r Records, namespace: &str) -> Option<Oldest<'r>> {
+    let mut oldest: Option<Oldest<'_>> = None;
+    for (name, workspace) in records.listing(namespace) {
+        let recorded = workspace.claimed.get(namespace).copied();
+        let age = Age {
+            unrecorded: recorded.is_none(),
+            since: recorded.unwrap_or(workspace.created),
+            created: workspace.created,
+            name,
+        };
+        oldest = Some(match oldest {
+            None => Oldest { age, workspace, rivals: false },
+            Some(held) if age < held.age => Oldest { age, workspace, rivals: true },
+            Some(held) => Oldest { rivals: true, ..held },
+        });
     }
     oldest
 }
 
-/// The workspace whose claim on a namespace is the oldest, for every namespace that is claimed; `None` where nobody knows.
-pub(super) fn holders(records: &Records) -> HashMap<&Name, Option<&Name>> {
-    oldest(records)
-        .into_iter()
-        .map(|(namespace, oldest)| (namespace, (!oldest.is_undecided()).then_some(oldest.age.name)))
-        .collect()
+/// The workspace whose claim on a namespace is the oldest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder<'r> {
+    /// No workspace lists it.
+    Nobody,
+    /// Several do, and nobody knows which did first.
+    Undecided,
+    Workspace(&'r Name),
 }
 
-/// The workspace of every namespace that has one. A namespace claimed twice belongs to the older claim, also
-/// where that claim does not hold because the namespace was made anew: the younger one inherits nothing.
-pub(super) fn members<'r>(
-    records: &'r Records,
-    ids: &Ids<'r, WorkspaceId>,
-) -> HashMap<&'r Name, WorkspaceId> {
-    oldest(records)
-        .into_iter()
-        .filter(|(namespace, oldest)| !oldest.is_undecided() && holds(oldest.workspace, namespace, records))
-        .filter_map(|(namespace, oldest)| Some((namespace, *ids.get(oldest.age.name)?)))
-        .collect()
+/// Who holds a namespace, whether that makes it a member or not.
+pub(super) fn holder<'r>(records: &'r Records, namespace: &str) -> Holder<'r> {
+    match oldest(records, namespace) {
+        None => Holder::Nobody,
+        Some(oldest) if oldest.is_undecided() => Holder::Undecided,
+        Some(oldest) => Holder::Workspace(oldest.age.name),
+    }
+}
+
+/// The workspace that a namespace belongs to. One that is claimed twice belongs to the older claim, also where that claim
+/// does not hold because the namespace was made anew: the younger one inherits nothing.
+pub(super) fn member<'r>(records: &'r Records, namespace: &str) -> Option<&'r Name> {
+    let oldest = oldest(records, namespace)?;
+    let holds = !oldest.is_undecided() && holds(oldest.workspace, namespace, records);
+    holds.then_some(oldest.age.name)
 }
 
 /// Whether a claim gives membership: a pinned one only to the namespace that was first seen under its name.
-fn holds(workspace: &Workspace, namespace: &Name, records: &Records) -> bool {
-    let known = || records.namespace_uids.get(namespace);
+fn holds(workspace: &Workspace, namespace: &str, records: &Records) -> bool {
+    let known = || records.namespace_uids().get(namespace);
     !workspace.pin || known().is_some_and(|uid| workspace.pins.get(namespace) == Some(uid))
 }

@@ -16,6 +16,7 @@ mod policy;
 pub mod pull_secret;
 pub mod reason;
 pub mod record;
+pub mod records;
 pub mod shared_hosts;
 pub mod snapshot;
 pub mod unseen;

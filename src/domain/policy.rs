@@ -10,7 +10,8 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::image::ImageRef;
-use super::record::{Entry, Mode, Name, PullPolicy, Records, Unmanaged};
+use super::record::{Entry, Mode, Name, PullPolicy, Unmanaged};
+use super::records::Records;
 
 /// What holds for some namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -72,7 +73,7 @@ pub(super) enum Objection {
 }
 
 /// The distinct effective policies of a snapshot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Policies {
     /// The first is the one of namespaces that nothing names.
     effective: Vec<EffectivePolicy>,
@@ -148,6 +149,11 @@ impl<'r> PolicyIndex<'r> {
         index
     }
 
+    /// Whether some policy names a namespace.
+    pub fn names(&self, namespace: &Name) -> bool {
+        self.by_namespace.contains_key(namespace)
+    }
+
     /// Namespaces that some policy names.
     pub fn namespaces(&self) -> impl Iterator<Item = &'r Name> {
         self.by_namespace.keys().copied()
@@ -157,9 +163,9 @@ impl<'r> PolicyIndex<'r> {
 /// Every policy record, the strictest one standing in for each that is invalid.
 pub(super) fn in_force(records: &Records) -> Vec<Cow<'_, PullPolicy>> {
     records
-        .policies
+        .policies()
         .values()
-        .map(|entry| match &**entry {
+        .map(|stored| match &stored.entry {
             Entry::Valid(policy) => Cow::Borrowed(policy),
             Entry::Invalid(invalid) => Cow::Owned(PullPolicy::strictest(invalid.selector.clone())),
         })

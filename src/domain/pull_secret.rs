@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::image::DEFAULT_DOMAIN;
-use super::record::{Name, PullCredentials};
+use super::record::{Name, PullCredentials, Visibility};
 use super::snapshot::{RegistryEntry, Scope};
 
 /// The Secret's name in every namespace, and the reference that pods get.
@@ -50,20 +50,18 @@ impl fmt::Display for CredentialId {
 impl<'s> Scope<'s> {
     /// Whether the namespace is entitled to at least one credential, so that its pods need the reference.
     pub fn entitled(&self) -> bool {
-        !self.snapshot.cluster_wide.is_empty()
-            || self.workspace.is_some_and(|w| self.snapshot.workspaces[w as usize].entitled)
+        !self.snapshot.integrations.cluster_wide.is_empty() || self.workspace.is_some_and(|w| w.entitled)
     }
 
     /// Whether a new pod gets the reference; `needed`: an image of it needs a credential.
     pub fn injects(&self, needed: bool) -> bool {
-        let always =
-            || self.workspace.is_none_or(|w| self.snapshot.workspaces[w as usize].injection.is_always());
+        let always = || self.workspace.is_none_or(|w| w.injection.is_always());
         self.entitled() && !self.exempt && (needed || always())
     }
 
     /// The workspace that the namespace belongs to.
     pub fn workspace(&self) -> Option<&'s str> {
-        self.workspace.map(|w| self.snapshot.workspaces[w as usize].name.as_str())
+        self.workspace.map(|w| w.name.as_str())
     }
 
     /// The entries of the namespace's pull secret. The key is what the kubelet's keyring matches, by bytes and
@@ -71,19 +69,16 @@ impl<'s> Scope<'s> {
     /// slash at its end `h/v2/team` would match `h/team-evil` (pkg/credentialprovider/keyring.go).
     pub fn pull_entries(&self) -> BTreeMap<String, CredentialId> {
         let mut entries = BTreeMap::new();
-        let snapshot = self.snapshot;
-        for id in &snapshot.cluster_wide {
-            let registry = &snapshot.registries[*id as usize];
+        let integrations = &self.snapshot.integrations;
+        for id in &integrations.cluster_wide {
+            let registry = integrations.registry(*id);
             for host in &registry.hosts {
                 entries.insert(key(host.as_str(), ""), integration(registry));
             }
         }
-        let Some(workspace) = self.workspace.map(|w| &snapshot.workspaces[w as usize]) else {
-            return entries;
-        };
-        for (registry, path) in &workspace.spaces {
-            let registry = &snapshot.registries[*registry as usize];
-            if !registry.has_credential {
+        let Some(workspace) = self.workspace else { return entries };
+        for (registry, path, space) in self.snapshot.bound_to(&workspace.name) {
+            if !registry.has_credential || space.visibility() == Visibility::Public {
                 continue;
             }
             let credential = pulls(registry, &workspace.name, registry.robot_per_space.then_some(path));
@@ -91,8 +86,8 @@ impl<'s> Scope<'s> {
                 entries.insert(key(host.as_str(), path), credential.clone());
             }
         }
-        for own in &workspace.registries {
-            let registry = &snapshot.registries[own.id as usize];
+        for own in integrations.own(&workspace.name) {
+            let registry = integrations.registry(own.id);
             if !registry.has_credential {
                 continue;
             }
@@ -116,7 +111,7 @@ fn pulls(registry: &RegistryEntry, workspace: &Name, space: Option<&Name>) -> Cr
     match registry.pull_credentials {
         PullCredentials::Integration => integration(registry),
         PullCredentials::Robot => CredentialId::Robot(RobotId {
-            registry: registry.name.clone(),
+            registry: registry.name().clone(),
             workspace: workspace.clone(),
             space: space.cloned(),
         }),
@@ -124,7 +119,7 @@ fn pulls(registry: &RegistryEntry, workspace: &Name, space: Option<&Name>) -> Cr
 }
 
 fn integration(registry: &RegistryEntry) -> CredentialId {
-    CredentialId::Integration { registry: registry.name.clone() }
+    CredentialId::Integration { registry: registry.name().clone() }
 }
 
 fn key(host: &str, path: &str) -> String {

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Fault, Faults, Manifest};
-use crate::domain::record::{Kind, Name, Problem, Records, UnixSeconds};
+use crate::domain::record::{Kind, Name, Problem, UnixSeconds};
+use crate::domain::records::Records;
 use crate::store::manifest::API_VERSION;
 use crate::store::{Document, convert};
 
@@ -47,7 +48,7 @@ pub fn collect(manifests: &[Manifest], faults: &mut Faults) -> Records {
 fn add(manifest: &Manifest, name: &Name, records: &mut Records) -> Result<(), Vec<Fault>> {
     if (manifest.api_version.as_str(), manifest.kind.as_str()) == ("v1", "Namespace") {
         if let Some(uid) = manifest.metadata("uid").map_err(|fault| vec![fault])? {
-            records.namespace_uids.insert(name.clone(), uid.to_owned());
+            records.put_namespace(name.clone(), uid.to_owned());
         }
         return Ok(());
     }
@@ -82,7 +83,7 @@ fn add(manifest: &Manifest, name: &Name, records: &mut Records) -> Result<(), Ve
     }
     let document = Document { created, status, ..Document::new(kind, name.clone(), spec) };
     match convert::parse(&document) {
-        Ok(record) => records.put(name.clone(), record),
+        Ok(record) => drop(records.put(name.clone(), record)),
         Err(problems) => {
             found.extend(problems.iter().map(|Problem { field, message }| named(field, message)));
         }

@@ -51,6 +51,14 @@ impl Document {
     }
 }
 
+impl Document {
+    /// `version` as a number that grows with each write, as SQLite counts and as the API server does (since Kubernetes 1.35 it
+    /// promises that resource versions compare so, KEP-5504); 0 where it was never stored.
+    pub fn revision(&self) -> u64 {
+        self.version.parse().unwrap_or_default()
+    }
+}
+
 /// A user name and password, and whom they may be shown to.
 #[derive(Debug, Clone)]
 pub struct Credential {

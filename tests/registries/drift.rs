@@ -221,7 +221,10 @@ async fn a_harbor_that_is_down_changes_no_decision_and_recovers_by_itself() {
         platform.reason("b", &open) == Reason::NoWorkspace
     })
     .await;
-    assert_eq!(platform.condition(Kind::Registry, "corp", "Reachable").await[0], "True");
+    eventually("it is told", async || {
+        platform.condition(Kind::Registry, "corp", "Reachable").await[0] == "True"
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pullgate::controllers::registries::{Observation, Plan, Recorded};
 use pullgate::domain::record::{Entry, Known, Small, Space, Visibility};
+use pullgate::domain::records::Stored;
 use pullgate::registry::Found;
 
 use crate::support::records::space;
@@ -21,7 +22,8 @@ fn recorded(path: &str, change: impl FnOnce(&mut Space)) -> Recorded {
     (space.visibility, space.observed) = (None, Some(Visibility::Private));
     (space.project, space.repositories) = (Some(7).into(), Some(1).into());
     change(space);
-    (named.0, Arc::new(Entry::Valid(named.1)))
+    let entry = Entry::Valid(named.1);
+    (named.0.clone(), Arc::new(Stored { name: named.0, revision: 1, entry }))
 }
 
 fn plan(found: Vec<Found>, recorded: &[Recorded]) -> Plan {

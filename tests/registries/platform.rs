@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pullgate::controllers::index::{self, Published};
 use pullgate::controllers::registries::notices::{Notice, Notices};
 use pullgate::controllers::registries::{Registries, Settings};
 use pullgate::domain::decision::{Reason, Request, decide};
@@ -14,6 +13,7 @@ use pullgate::domain::record::{Entry, Kind, Record};
 use pullgate::metrics::Metrics;
 use pullgate::registry::clients::Clients;
 use pullgate::runtime::Readiness;
+use pullgate::state::{self, State};
 use pullgate::store::{Credential, CredentialChange, Document, Precondition, RecordStore, convert};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub const INTERVAL: Duration = Duration::from_millis(300);
 
 pub struct Platform {
     pub store: Arc<dyn RecordStore>,
-    pub published: Published,
+    pub state: State,
     pub metrics: Arc<Metrics>,
     /// Ended with the platform.
     tasks: JoinSet<()>,
@@ -49,16 +49,16 @@ impl Platform {
             Settings { interval: INTERVAL, overlap: Duration::from_secs(1), ..Settings::default() };
         change(&mut settings);
         let store = MemoryStore::default();
-        // The index publishes here, and once.
+        // What follows it publishes, and once.
         store.lagging.store(true, Ordering::SeqCst);
         Self::with(Arc::new(store), settings)
     }
 
     pub fn with(store: Arc<dyn RecordStore>, settings: Settings) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let published = Published::default();
+        let state = State::default();
         let mut platform =
-            Self { store, published, metrics, tasks: JoinSet::new(), settings, told: Arc::default() };
+            Self { store, state, metrics, tasks: JoinSet::new(), settings, told: Arc::default() };
         platform.resume();
         platform
     }
@@ -66,22 +66,15 @@ impl Platform {
     /// Ends all work at once, as a crash does. What was recorded stays.
     pub async fn crash(&mut self) {
         self.tasks.shutdown().await;
-        self.published = Published::default();
+        self.state = State::default();
         self.metrics = Arc::new(Metrics::new().unwrap());
     }
 
     pub fn resume(&mut self) {
-        let (store, published, metrics) = (self.store.clone(), self.published.clone(), self.metrics.clone());
-        let pending = Readiness::default().wait_for("the index");
-        let settings = pullgate::domain::snapshot::Settings::default();
-        self.tasks.spawn(index::follow(
-            store.clone(),
-            None,
-            settings,
-            published.clone(),
-            metrics.clone(),
-            pending,
-        ));
+        let (store, state, metrics) = (self.store.clone(), self.state.clone(), self.metrics.clone());
+        let pending = Readiness::default().wait_for("the state");
+        let (settings, tells) = (pullgate::domain::snapshot::Settings::default(), state.clone());
+        self.tasks.spawn(state::follow(store.clone(), None, settings, tells, metrics.clone(), pending));
         let clients = Arc::new(Clients::new(store.clone(), self.settings.allowed.clone()));
         let ((notices, mut received), told) = (Notices::channel(), self.told.clone());
         self.tasks.spawn(async move {
@@ -90,7 +83,7 @@ impl Platform {
             }
         });
         let settings = self.settings.clone();
-        let registries = Registries { store, published, metrics, clients, settings, notices };
+        let registries = Registries { store, state, metrics, clients, settings, notices };
         self.tasks.spawn(async move { match registries.keep().await {} });
     }
 
@@ -164,7 +157,7 @@ impl Platform {
 
     /// How a pod's image is decided now.
     pub fn reason(&self, namespace: &str, image: &str) -> Reason {
-        let snapshot = self.published.snapshot.load_full();
+        let snapshot = self.state.snapshot_full();
         let now = Timestamp::now().as_second();
         decide(&snapshot.scope(namespace), &Request { image, always: Some(true), now }).reason
     }

@@ -285,7 +285,7 @@ async fn without_the_rights_there_is_an_account_for_each_space_or_a_condition_th
         platform.status(Kind::Registry, "corp").await["robotLevel"] == "Project"
     })
     .await;
-    let entries = platform.published.snapshot.load().scope("a-prod").pull_entries();
+    let entries = platform.state.snapshot().scope("a-prod").pull_entries();
     assert_eq!(entries.len(), 2);
     platform.bind("corp.one", &[]).await;
     within(AFTER_UNBINDING, "its right is gone", async || !can_pull(&harbor, pair(&one), "one").await).await;

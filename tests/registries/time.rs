@@ -114,7 +114,7 @@ async fn a_harbor_may_be_down_for_a_day() {
     assert_eq!(after.status["lastSuccess"], healthy["lastSuccess"]);
     assert_eq!(after.status["robots"], healthy["robots"], "they go on, and expire");
     assert_eq!(platform.robot("a", None).await, account);
-    let snapshot = platform.published.snapshot.load_full();
+    let snapshot = platform.state.snapshot_full();
     let now = Timestamp::now().as_second() + 24 * 60 * 60;
     for (namespace, project, reason) in [
         ("a-prod", "team", Reason::Bound),

@@ -112,10 +112,9 @@ impl Client {
     pub fn with(authority: Authority) -> Self {
         let store = Arc::new(MemoryStore::default());
         store.publish();
-        let (records, snapshot) = (Arc::clone(&store.records), Arc::clone(&store.snapshot));
         let clients = Arc::new(Clients::new(store.clone(), Arc::new([])));
         let metadata = Arc::new(Metadata::new(clients));
-        let state = ApiState::new(store.clone(), records, snapshot, authority, metadata);
+        let state = ApiState::new(store.clone(), store.state.clone(), authority, metadata);
         Self { store, router: router(state, Arc::new(Metrics::new().unwrap())), seen: Arc::default() }
     }
 

@@ -1,17 +1,18 @@
-//! A [`RecordStore`] in memory, as its documentation has it, that can publish what it holds after each write as
-//! the index does, and can be made to fail.
+//! A [`RecordStore`] in memory, as its documentation has it, that can publish what it holds after each write, and can be
+//! made to fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::stream::{BoxStream, StreamExt as _};
 use pullgate::domain::pull_secret::{CredentialId, RobotId};
-use pullgate::domain::record::{Kind, Name, Records};
+use pullgate::domain::record::{Kind, Name};
+use pullgate::domain::records::{Records, Touched};
 use pullgate::domain::snapshot::{Settings, Snapshot};
+use pullgate::state::State;
 use pullgate::store::{
     Credential, CredentialChange, Document, Event, Ledger, Page, Precondition, RecordStore, StoreError,
     convert,
@@ -23,9 +24,8 @@ pub const REFUSAL: &str =
 #[derive(Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
-    pub records: Arc<ArcSwap<Records>>,
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// Nothing is published while it is set, as where the index lags.
+    pub state: State,
+    /// Nothing is published while it is set, as where what follows the store lags.
     pub lagging: AtomicBool,
     /// Everything fails while it is set.
     pub broken: AtomicBool,
@@ -73,7 +73,7 @@ impl MemoryStore {
         self.open()
     }
 
-    /// Publishes what is there, as the index does after its debounce.
+    /// Publishes what is there, as what follows a store does.
     pub fn publish(&self) {
         self.publish_from(&self.inner.lock().unwrap());
     }
@@ -81,15 +81,14 @@ impl MemoryStore {
     fn publish_from(&self, inner: &Inner) {
         let mut records = Records::default();
         for document in inner.documents.values() {
-            records.put(document.name.clone(), convert::record(document));
+            records.put_at(document.name.clone(), document.revision(), convert::record(document));
         }
         let settings = Settings {
             exempt_namespaces: vec!["kube-system".into()],
             public_max_age: None,
             ..Settings::default()
         };
-        self.snapshot.store(Arc::new(Snapshot::build(&records, &settings)));
-        self.records.store(Arc::new(records));
+        self.state.publish(Snapshot::build(&records, &settings), &Touched::everything());
     }
 
     fn written(&self, inner: &Inner) {

@@ -2,8 +2,9 @@
 
 use pullgate::domain::record::{
     Entry, Host, Injection, Known, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy, Record,
-    Records, Registry, RegistryType, Selector, Small, Space, Tls, Unmanaged, Visibility, Workspace,
+    Registry, RegistryType, Selector, Small, Space, Tls, Unmanaged, Visibility, Workspace,
 };
+use pullgate::domain::records::Records;
 
 #[derive(Clone, Debug)]
 pub struct Named<T>(pub Name, pub T);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
@@ -11,9 +10,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use pullgate::admission::guard::{self, Guard};
 use pullgate::admission::handlers::{Admission, router};
-use pullgate::domain::record::Records;
+use pullgate::domain::records::Records;
 use pullgate::domain::snapshot::{Settings, Snapshot};
 use pullgate::metrics::Metrics;
+use pullgate::state::State;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -115,11 +115,10 @@ impl Webhooks {
 /// The routes that a listener serves, over a fixed snapshot.
 pub fn routes(records: &Records, settings: &Settings) -> (Router, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new().unwrap());
-    let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::build(records, settings)));
-    let admission = Admission::new(snapshot, metrics.clone());
-    let records = Arc::new(ArcSwap::from_pointee(records.clone()));
+    let state = State::of(Snapshot::build(records, settings));
+    let admission = Admission::new(state.clone(), metrics.clone());
     // What is fixed never catches up.
-    let guard = Guard::new(admission.clone(), records).with_lag(Duration::ZERO);
+    let guard = Guard::new(admission.clone(), state).with_lag(Duration::ZERO);
     (router(admission).merge(guard::router(guard)), metrics)
 }
 

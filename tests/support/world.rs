@@ -1,6 +1,6 @@
 //! A platform of any size, for benchmarks and for tests of size, and reviews of a given length.
 
-use pullgate::domain::record::Records;
+use pullgate::domain::records::Records;
 use serde_json::{Value, json};
 
 use super::records::{records, registry, space, workspace};

@@ -331,8 +331,8 @@ fn hostile_bodies_are_answered_in_time_and_in_few_words() {
 #[tokio::test]
 async fn what_is_published_gets_time_to_catch_up() {
     let store = Arc::new(MemoryStore::default());
-    let admission = Admission::new(store.snapshot.clone(), Arc::new(Metrics::new().unwrap()));
-    let guard = router(Guard::new(admission, store.records.clone()));
+    let admission = Admission::new(store.state.clone(), Arc::new(Metrics::new().unwrap()));
+    let guard = router(Guard::new(admission, store.state.clone()));
     let registry = record("Registry", "own", &tenants("own.io", "late"));
     let ask = async || {
         let review = record_review("CREATE", "Registry", None, Some(&registry)).to_string();

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -12,6 +11,7 @@ use pullgate::admission::guard::{Guard, router};
 use pullgate::admission::handlers::Admission;
 use pullgate::domain::record::Kind;
 use pullgate::metrics::Metrics;
+use pullgate::state::State;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tower::ServiceExt as _;
@@ -121,9 +121,8 @@ impl World {
             "odd-space",
             json!({"registry": "plain", "path": "two", "workspaces": ["gone", "a"]}),
         );
-        let snapshot = Arc::new(ArcSwap::default());
-        let admission = Admission::new(snapshot, Arc::new(Metrics::new().unwrap()));
-        let guard = Guard::new(admission, api.store.records.clone()).with_lag(Duration::ZERO);
+        let admission = Admission::new(State::default(), Arc::new(Metrics::new().unwrap()));
+        let guard = Guard::new(admission, api.store.state.clone()).with_lag(Duration::ZERO);
         Self { api, guard: router(guard) }
     }
 

@@ -1,6 +1,7 @@
 //! Pods that do not name the pull secret though an image needs its credential.
 
-use pullgate::domain::record::{Mode, Records, Unmanaged};
+use pullgate::domain::record::{Mode, Unmanaged};
+use pullgate::domain::records::Records;
 use pullgate::domain::snapshot::Settings;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use pullgate::domain::record::Records;
+use pullgate::domain::records::Records;
 
 use crate::support::records::{records, registry, space, workspace};
 use crate::support::webhooks::{MUTATE, NAMESPACE, VALIDATE, Webhooks, recordings, tenants};

@@ -1,8 +1,7 @@
 //! What the webhooks tell of other tenants: nothing.
 
-use pullgate::domain::record::{
-    Entry, Host, Invalid, Mode, Name, Record, Records, Selector, Small, Unmanaged,
-};
+use pullgate::domain::record::{Entry, Host, Invalid, Mode, Name, Record, Selector, Small, Unmanaged};
+use pullgate::domain::records::Records;
 use serde_json::{Value, json};
 
 use crate::support::records::{policy, registry, space, workspace};

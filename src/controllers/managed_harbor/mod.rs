@@ -31,11 +31,12 @@ use tokio::time::{Instant, sleep_until};
 
 use self::instance::{Installer, Instance, Source};
 use self::look::Seen;
-use super::index::Published;
 use crate::cluster::client;
 use crate::domain::pull_secret::CredentialId;
-use crate::domain::record::{Kind, Name, Named, Records, Registry};
+use crate::domain::record::{Kind, Name};
+use crate::domain::records::Records;
 use crate::metrics::Metrics;
+use crate::state::{self, Interest};
 use crate::store::conditions::Saying;
 use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert, rules};
 
@@ -55,7 +56,7 @@ pub struct ManagedHarbors {
     client: Client,
     namespaces: BTreeSet<String>,
     store: Arc<dyn RecordStore>,
-    published: Published,
+    state: state::State,
     metrics: Arc<Metrics>,
     /// Since when an instance is away.
     away: BTreeMap<Source, Instant>,
@@ -94,35 +95,25 @@ impl ManagedHarbors {
         client: Client,
         namespaces: BTreeSet<String>,
         store: Arc<dyn RecordStore>,
-        published: Published,
+        state: state::State,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (away, said) = (BTreeMap::new(), BTreeSet::new());
-        Self { client, namespaces, store, published, metrics, away, said }
+        Self { client, namespaces, store, state, metrics, away, said }
     }
 
     /// Keeps records and credentials in step, for as long as it is polled.
     pub async fn keep(mut self) -> Infallible {
-        let mut count = self.published.count.subscribe();
+        let mut changes = self.state.subscribe(Interest::Registries);
         let mut objects = self.changes();
-        let mut seen = Named::<Registry>::new();
-        let (mut due, mut pause) = (Instant::now(), Duration::ZERO);
+        let (mut due, mut pause, mut ready) = (Instant::now(), Duration::ZERO, false);
         loop {
-            let ready = *count.borrow() > 0;
             tokio::select! {
                 Some(()) = objects.next() => due = due.min(Instant::now() + DEBOUNCE),
-                changed = count.changed() => match changed {
-                    Ok(()) => {
-                        // Most changes are of spaces.
-                        let records = self.published.records.load();
-                        if records.registries != seen {
-                            seen.clone_from(&records.registries);
-                            due = due.min(Instant::now() + DEBOUNCE);
-                        }
-                    }
-                    // The process ends.
-                    Err(_) => pending().await,
-                },
+                _ = changes.next() => {
+                    ready = true;
+                    due = due.min(Instant::now() + DEBOUNCE);
+                }
                 () = sleep_until(due), if ready => {
                     let Pass { failed, again, .. } = self.pass().await;
                     pause = if failed { (2 * pause).clamp(RETRY, TICK) } else { Duration::ZERO };

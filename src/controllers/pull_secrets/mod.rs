@@ -1,14 +1,13 @@
 //! Makes, repairs and removes the pull secret of every namespace. Runs on the leader alone.
 //!
-//! Level-triggered: each pass compares all that should be with all that is and writes the difference, so a change
-//! that was missed and a write that failed are mended by the next one. A credential that cannot be read for the
+//! Level-triggered: a pass compares what should be with what is and writes the difference, for the namespaces that a change
+//! touches, and every few minutes for all, so that what was missed or failed is mended by the next one. A credential that cannot be read for the
 //! moment changes nothing. What a Secret looks like is [`secret`]'s.
 
 mod secret;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,13 +20,14 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::index::Published;
 use crate::cluster::client;
 use crate::domain::pull_secret::PULL_SECRET;
-use crate::domain::record::{Name, Records};
+use crate::domain::record::Name;
+use crate::domain::records::{Records, Touched};
 use crate::domain::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::pull_secret::{DockerConfig, LookedUp};
+use crate::state::{Interest, State};
 use crate::store::manifest::Trouble;
 use crate::store::{RecordStore, StoreError};
 use secret::{Desired, Found};
@@ -44,14 +44,14 @@ const WRITES: usize = 16;
 /// Namespaces without the pull secret that they should have.
 pub type Troubles = Arc<BTreeMap<Name, Trouble>>;
 
-/// What the controller works with.
+/// Reconciles the pull secret of every namespace; its dependencies.
 #[derive(Clone)]
 pub struct PullSecrets {
     pub client: Client,
     /// pullgate's own namespace; its UID owns the Secrets, so that they go with it.
     pub namespace: String,
     pub store: Arc<dyn RecordStore>,
-    pub published: Published,
+    pub state: State,
     pub metrics: Arc<Metrics>,
     pub troubles: watch::Sender<Troubles>,
 }
@@ -59,32 +59,45 @@ pub struct PullSecrets {
 impl PullSecrets {
     /// Keeps the Secrets as they should be, for as long as it is polled.
     pub async fn keep(self) -> Infallible {
-        let mut count = self.published.count.subscribe();
+        let mut changes = self.state.subscribe(Interest::Everything);
         let mut secrets = self.watch_secrets();
         let mut credentials = self.watch_credentials();
         let (mut present, mut listed) = (Present::default(), None);
         let mut looked_up = LookedUp::default();
         let (mut due, mut pause) = (Instant::now(), Duration::ZERO);
+        let (mut touched, mut compared) = (Namespaces::All, Compared::default());
+        let mut known = false;
         // Nothing is written before both sides are known: what is not known yet would look superfluous.
         loop {
-            let ready = present.known && *count.borrow() > 0;
+            let ready = present.known && known;
             tokio::select! {
                 Some(event) = secrets.next() => {
-                    if present.take(event, &mut listed) {
+                    let news = present.take(event, &mut listed);
+                    if !news.is_empty() {
+                        touched.add(news);
                         due = due.min(Instant::now() + DEBOUNCE);
                     }
                 }
                 Some(()) = credentials.next() => {
                     looked_up = LookedUp::default();
+                    touched = Namespaces::All;
                     due = due.min(Instant::now() + DEBOUNCE);
                 }
-                changed = count.changed() => match changed {
-                    Ok(()) => due = due.min(Instant::now() + DEBOUNCE),
-                    // The process ends.
-                    Err(_) => pending().await,
-                },
+                news = changes.next() => {
+                    known = true;
+                    let news = self.namespaces(&news);
+                    if !news.is_empty() {
+                        touched.add(news);
+                        due = due.min(Instant::now() + DEBOUNCE);
+                    }
+                }
                 () = sleep_until(due), if ready => {
-                    let failed = self.pass(&mut present, &mut looked_up).await;
+                    if touched.is_empty() {
+                        // It is time to compare all.
+                        touched = Namespaces::All;
+                    }
+                    let failed = self.pass(&touched, &mut present, &mut looked_up, &mut compared).await;
+                    touched = if failed { Namespaces::All } else { Namespaces::default() };
                     pause = if failed { (2 * pause).clamp(RETRY, TICK) } else { Duration::ZERO };
                     due = Instant::now() + if failed { pause } else { TICK };
                 }
@@ -103,27 +116,55 @@ impl PullSecrets {
         client::events(secrets, client::watching()).map(drop).boxed()
     }
 
+    /// The namespaces whose Secret may be another one after a change.
+    fn namespaces(&self, touched: &Touched) -> Namespaces {
+        // A registry's record says how it is pulled from, and pullgate's own namespace who owns the Secrets.
+        let all = touched.everything
+            || !touched.registry_records.is_empty()
+            || touched.namespaces.contains(self.namespace.as_str());
+        if all {
+            return Namespaces::All;
+        }
+        let records = self.state.records();
+        let mut some = touched.namespaces.clone();
+        for workspace in &touched.workspaces {
+            some.extend(
+                records.workspaces().valid(workspace).into_iter().flat_map(|w| w.namespaces.iter().cloned()),
+            );
+        }
+        Namespaces::Some(some)
+    }
+
     /// Compares and writes; whether something failed.
-    async fn pass(&self, present: &mut Present, looked_up: &mut LookedUp) -> bool {
-        let (records, snapshot) = (self.published.records.load_full(), self.published.snapshot.load_full());
-        let owner = records.namespace_uids.get(self.namespace.as_str());
+    async fn pass(
+        &self,
+        touched: &Namespaces,
+        present: &mut Present,
+        looked_up: &mut LookedUp,
+        compared: &mut Compared,
+    ) -> bool {
+        let snapshot = self.state.snapshot_full();
+        let records = snapshot.records();
+        let owner = records.namespace_uids().get(self.namespace.as_str());
         let owner = owner.map(|uid| (self.namespace.as_str(), uid.as_str()));
-        let mut tally = Tally::default();
-        let mut superfluous: HashMap<Name, Found> = present.found.clone();
-        for namespaces in groups(&records, &snapshot) {
-            let desired = self.desired(&snapshot, &records, &namespaces, looked_up, owner).await;
+        let mut failed = false;
+        compared.0.retain(|namespace, _| !touched.contain(namespace));
+        let mut superfluous: HashMap<Name, Found> =
+            present.found.iter().filter(|(namespace, _)| touched.contain(namespace)).map(owned).collect();
+        for namespaces in groups(touched, &snapshot) {
+            let desired = self.desired(&snapshot, records, &namespaces, looked_up, owner).await;
             let Ok(desired) =
                 desired.inspect_err(|error| tracing::error!(%error, "a credential cannot be read"))
             else {
                 // Whatever they have stays as it is until the credentials can be read.
-                tally.failed |= true;
+                failed = true;
                 superfluous.retain(|namespace, _| !namespaces.contains(&namespace));
                 continue;
             };
             let Some(desired) = desired else { continue };
             let work = namespaces.into_iter().filter_map(|namespace| {
                 let found = superfluous.remove(namespace);
-                tally.note(namespace, found.as_ref());
+                compared.note(namespace, found.as_ref());
                 let wrong = found.as_ref().is_none_or(|found| found.ours && !found.is(&desired));
                 wrong.then(|| (namespace.clone(), found))
             });
@@ -138,17 +179,20 @@ impl PullSecrets {
                 match outcome {
                     Ok(Some(found)) => drop(present.found.insert(namespace, found)),
                     Ok(None) => {}
-                    Err(error) => tally.fail(&namespace, &error),
+                    Err(error) => compared.fail(&namespace, &error),
                 }
             }
         }
         for (namespace, found) in superfluous.into_iter().filter(|(_, found)| found.ours) {
             match self.remove(&namespace, &found).await {
                 Ok(()) => drop(present.found.remove(&namespace)),
-                Err(error) => tally.fail(&namespace, &error),
+                Err(error) => {
+                    failed = true;
+                    compared.fail(&namespace, &error);
+                }
             }
         }
-        self.report(tally)
+        self.report(compared) || failed
     }
 
     /// The Secret that all of these namespaces should have; `None` where they are entitled to nothing.
@@ -199,11 +243,15 @@ impl PullSecrets {
         }
     }
 
-    fn report(&self, tally: Tally) -> bool {
-        let (total, troubles) = (tally.total, Arc::new(tally.troubles));
+    /// Tells what was found; whether some Secret could not be written.
+    fn report(&self, compared: &Compared) -> bool {
+        let troubles =
+            compared.0.iter().filter_map(|(namespace, trouble)| Some((namespace.clone(), (*trouble)?)));
+        let troubles: Troubles = Arc::new(troubles.collect());
         let count = |kind| troubles.values().filter(|trouble| **trouble == kind).count();
         let (foreign, failures) = (count(Trouble::Foreign), count(Trouble::Failed));
-        self.metrics.leader.pull_secrets(total.saturating_sub(foreign + failures), foreign, failures);
+        let in_step = compared.0.len().saturating_sub(foreign + failures);
+        self.metrics.leader.pull_secrets(in_step, foreign, failures);
         self.troubles.send_if_modified(|before| {
             let news = troubles.iter().filter(|(namespace, trouble)| before.get(*namespace) != Some(trouble));
             for (namespace, _) in news.filter(|(_, trouble)| **trouble == Trouble::Foreign) {
@@ -213,14 +261,52 @@ impl PullSecrets {
             before.clone_from(&troubles);
             changed
         });
-        tally.failed || failures > 0
+        failures > 0
     }
 }
 
-/// Namespaces that exist, are judged at all, and have the same entries: those of a workspace, and those of none.
-fn groups<'r>(records: &'r Records, snapshot: &Snapshot) -> Vec<Vec<&'r Name>> {
+/// Which namespaces are to be compared.
+enum Namespaces {
+    All,
+    Some(BTreeSet<Name>),
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self::Some(BTreeSet::new())
+    }
+}
+
+impl Namespaces {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Some(some) if some.is_empty())
+    }
+
+    fn contain(&self, namespace: &Name) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(some) => some.contains(namespace),
+        }
+    }
+
+    fn add(&mut self, others: Self) {
+        match (self, others) {
+            (Self::All, _) => {}
+            (this, Self::All) => *this = Self::All,
+            (Self::Some(some), Self::Some(others)) => some.extend(others),
+        }
+    }
+}
+
+/// Those of the namespaces that exist, are judged at all, and have the same entries: those of a workspace, and those of none.
+fn groups<'r>(touched: &'r Namespaces, snapshot: &'r Snapshot) -> Vec<Vec<&'r Name>> {
+    let existing = snapshot.records().namespace_uids();
+    let namespaces: Vec<&Name> = match touched {
+        Namespaces::All => existing.keys().collect(),
+        Namespaces::Some(some) => some.iter().filter(|namespace| existing.contains_key(*namespace)).collect(),
+    };
     let mut groups: BTreeMap<Option<&str>, Vec<&Name>> = BTreeMap::new();
-    for namespace in records.namespace_uids.keys() {
+    for namespace in namespaces {
         let scope = snapshot.scope(namespace);
         if !scope.exempt() && scope.entitled() {
             groups.entry(scope.workspace()).or_default().push(namespace);
@@ -229,21 +315,18 @@ fn groups<'r>(records: &'r Records, snapshot: &Snapshot) -> Vec<Vec<&'r Name>> {
     groups.into_values().collect()
 }
 
-/// What a pass found.
-#[derive(Default)]
-struct Tally {
-    /// Namespaces that should have a Secret.
-    total: usize,
-    troubles: BTreeMap<Name, Trouble>,
-    failed: bool,
+fn owned((namespace, found): (&Name, &Found)) -> (Name, Found) {
+    (namespace.clone(), found.clone())
 }
 
-impl Tally {
+/// The namespaces that should have a Secret, and what keeps them from it.
+#[derive(Default)]
+struct Compared(BTreeMap<Name, Option<Trouble>>);
+
+impl Compared {
     fn note(&mut self, namespace: &Name, found: Option<&Found>) {
-        self.total += 1;
-        if found.is_some_and(|found| !found.ours) {
-            self.troubles.insert(namespace.clone(), Trouble::Foreign);
-        }
+        let foreign = found.is_some_and(|found| !found.ours);
+        self.0.insert(namespace.clone(), foreign.then_some(Trouble::Foreign));
     }
 
     fn fail(&mut self, namespace: &Name, error: &kube::Error) {
@@ -253,8 +336,7 @@ impl Tally {
             _ => "the API server did not answer".to_owned(),
         };
         tracing::error!(%namespace, reason, "the Secret {PULL_SECRET} cannot be written");
-        self.failed = true;
-        self.troubles.insert(namespace.clone(), Trouble::Failed);
+        self.0.insert(namespace.clone(), Some(Trouble::Failed));
     }
 }
 
@@ -267,37 +349,40 @@ struct Present {
 }
 
 impl Present {
-    /// Takes an event in; whether it tells of something that was not known.
-    fn take(&mut self, event: Event<Secret>, listed: &mut Option<HashMap<Name, Found>>) -> bool {
+    /// Takes an event in; the namespaces of which it tells something that was not known.
+    fn take(&mut self, event: Event<Secret>, listed: &mut Option<HashMap<Name, Found>>) -> Namespaces {
+        let nothing = Namespaces::default();
         match event {
             Event::Init => {
                 *listed = Some(HashMap::new());
-                false
+                nothing
             }
             Event::InitDone => {
                 let listed = listed.take().unwrap_or_default();
                 let news = !self.known || listed != self.found;
                 (self.found, self.known) = (listed, true);
-                news
+                if news { Namespaces::All } else { nothing }
             }
             Event::InitApply(secret) | Event::Apply(secret) => {
                 let namespace = Name::from(secret.namespace().unwrap_or_default());
                 let found = Found::read(&secret);
-                match listed {
-                    Some(listed) => {
-                        listed.insert(namespace, found);
-                        false
-                    }
-                    // What this controller wrote comes back as an event, too.
-                    None => self.found.insert(namespace, found.clone()) != Some(found),
+                if let Some(listed) = listed {
+                    listed.insert(namespace, found);
+                    return nothing;
                 }
+                // What this controller wrote comes back as an event, too.
+                let news = self.found.insert(namespace.clone(), found.clone()) != Some(found);
+                if news { Namespaces::Some(BTreeSet::from([namespace])) } else { nothing }
             }
             Event::Delete(secret) => {
                 let namespace = Name::from(secret.namespace().unwrap_or_default());
                 // This controller may have made another one since.
-                let known =
-                    self.found.get(&namespace).filter(|found| Some(&found.uid) == secret.uid().as_ref());
-                known.is_some() && self.found.remove(&namespace).is_some()
+                let known = self.found.get(&namespace);
+                if known.is_none_or(|found| Some(&found.uid) != secret.uid().as_ref()) {
+                    return nothing;
+                }
+                self.found.remove(&namespace);
+                Namespaces::Some(BTreeSet::from([namespace]))
             }
         }
     }

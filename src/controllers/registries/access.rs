@@ -84,6 +84,7 @@ mod tests {
 
     use super::*;
     use crate::domain::record::{Entry, Kind, Record, Visibility};
+    use crate::domain::records::Stored;
     use crate::store::{Document, convert};
 
     fn found(path: &str, id: i64) -> Found {
@@ -96,7 +97,8 @@ mod tests {
         let status = json!({"registryId": id, "missing": missing});
         let document = Document { status, ..Document::new(Kind::RegistrySpace, path, spec) };
         let Record::Space(Entry::Valid(space)) = convert::record(&document) else { panic!("{path}") };
-        (path.into(), Arc::new(Entry::Valid(space)))
+        let stored = Stored { name: path.into(), revision: 1, entry: Entry::Valid(space) };
+        (path.into(), Arc::new(stored))
     }
 
     #[test]

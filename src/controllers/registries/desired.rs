@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::plan::Recorded;
 use crate::domain::pull_secret::RobotId;
-use crate::domain::record::{Name, PullCredentials, Records, Registry, Visibility};
+use crate::domain::record::{Name, PullCredentials, Registry, Visibility};
+use crate::domain::records::Records;
 use crate::registry::Tier;
 use crate::registry::fault::Fault;
 use crate::store::manifest::RobotLevel;
@@ -40,7 +41,7 @@ pub(super) fn desired(
         }
         let project = Project { name: space.path.clone(), id };
         for workspace in &space.workspaces {
-            if records.workspaces.get(workspace).is_some_and(|entry| entry.valid().is_some()) {
+            if records.workspaces().valid(workspace).is_some() {
                 let only = (level == RobotLevel::Project).then(|| space.path.clone());
                 let id = RobotId { registry: name.clone(), workspace: workspace.clone(), space: only };
                 desired.entry(id).or_default().push(project.clone());

@@ -17,10 +17,12 @@ use super::robots::{self, Outcome, Pass, Robots, SYSTEM, Trouble};
 use super::status::{self, Requests};
 use super::tokens::{self, Tokens};
 use super::{Registries, spaces_of};
-use crate::domain::record::{Entry, Name, Owner, PullCredentials, Records, Registry};
+use crate::domain::record::{Name, Owner, PullCredentials, Registry};
+use crate::domain::records::{Records, Stored};
 use crate::registry::artifactory::Artifactory;
 use crate::registry::fault::Fault;
 use crate::registry::{RegistryClient, Tier};
+use crate::state::Interest;
 use crate::store::manifest::{RobotLevel, RobotStatus};
 
 /// How long changes are collected before they are acted upon.
@@ -82,21 +84,21 @@ impl Keeper {
 
     /// Works for as long as it is polled.
     pub async fn run(&mut self) {
-        let mut count = self.shared.published.count.subscribe();
-        let mut seen: Option<Arc<Entry<Registry>>> = None;
+        let mut news = self.shared.state.subscribe(Interest::registry(&self.name));
+        let mut seen: Option<Arc<Stored<Registry>>> = None;
         // While a registry does not answer, what was last told is all that is known, and accounts expire.
         if let Some(told) = self.told().await.filter(|told| !told.is_empty()) {
-            let records = self.shared.published.records.load_full();
-            if let Some(registry) = records.registries.get(&self.name).and_then(|entry| entry.valid()) {
+            let records = self.shared.state.records();
+            if let Some(registry) = records.registries().valid(&self.name) {
                 self.measure(&registry.owner, &told);
             }
         }
         loop {
-            count.mark_unchanged();
-            let records = self.shared.published.records.load_full();
+            news.take();
+            let records = self.shared.state.records();
             let standing = self.standing.borrow_and_update().clone();
             if let Some(standing) = &standing
-                && let Some(entry) = records.registries.get(&self.name)
+                && let Some(entry) = records.registries().get(&self.name)
                 && let Some(registry) = entry.valid()
             {
                 if seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, entry)) {
@@ -123,10 +125,8 @@ impl Keeper {
             }
             // Before the registry answered there is nothing to do.
             let idle = standing.is_none();
-            // Or the index would copy them with the next change.
-            drop(records);
             tokio::select! {
-                Ok(()) = count.changed() => {}
+                _ = news.next() => {}
                 changed = self.standing.changed() => match changed {
                     Ok(()) => self.soon(),
                     Err(_) => return,

@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep_until};
 use super::Registries;
 use super::ledger::keep_only;
 use super::robots::Robots;
-use crate::domain::record::{Entry, Kind, Name, Record};
+use crate::domain::record::{Entry, Kind, Name, Record, Registry};
 use crate::registry::address::Reach;
 use crate::registry::fault::Fault;
 use crate::registry::{self, http::Target};
+use crate::state::Interest;
 use crate::store::{Document, Ledger, StoreError, convert};
 
 /// How often what is remembered is read while no record changes.
@@ -49,31 +50,31 @@ impl Leftovers {
 
     /// Works for as long as it is polled.
     pub async fn run(mut self) -> Infallible {
-        let mut count = self.shared.published.count.subscribe();
+        let mut changes = self.shared.state.subscribe(Interest::Registries);
+        // What is not known yet would look as if it were recorded no more.
+        changes.next().await;
         let (mut seen, mut due) = (None, Instant::now());
         loop {
-            if *count.borrow_and_update() > 0 {
-                let recorded = self.recorded();
-                if seen.as_ref() != Some(&recorded) || due <= Instant::now() {
-                    if let Err(error) = self.pass(&recorded).await {
-                        tracing::warn!(%error, "it cannot be read which accounts registries were left with");
-                    }
-                    let next = self.attempts.values().map(|attempt| attempt.again).min();
-                    due = next.map_or(Instant::now() + TICK, |next| next.min(Instant::now() + TICK));
-                    seen = Some(recorded);
+            let recorded = self.recorded();
+            if seen.as_ref() != Some(&recorded) || due <= Instant::now() {
+                if let Err(error) = self.pass(&recorded).await {
+                    tracing::warn!(%error, "it cannot be read which accounts registries were left with");
                 }
+                let next = self.attempts.values().map(|attempt| attempt.again).min();
+                due = next.map_or(Instant::now() + TICK, |next| next.min(Instant::now() + TICK));
+                seen = Some(recorded);
             }
             tokio::select! {
-                Ok(()) = count.changed() => {}
+                _ = changes.next() => {}
                 () = sleep_until(due) => {}
             }
         }
     }
 
     fn recorded(&self) -> Recorded {
-        let records = self.shared.published.records.load();
-        let audience = |entry: &Entry<_>| entry.valid().map(crate::domain::record::Registry::audience);
-        records.registries.iter().map(|(name, entry)| (name.clone(), audience(entry))).collect()
+        let records = self.shared.state.records();
+        let recorded = records.registries().iter();
+        recorded.map(|(name, stored)| (name.clone(), stored.valid().map(Registry::audience))).collect()
     }
 
     async fn pass(&mut self, recorded: &Recorded) -> Result<(), StoreError> {

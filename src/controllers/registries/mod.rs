@@ -39,10 +39,11 @@ use self::leftovers::Leftovers;
 use self::notices::Notices;
 pub use self::plan::{Observation, Plan, Recorded};
 use self::worker::Worker;
-use super::index::Published;
-use crate::domain::record::{Name, Records, Space};
+use crate::domain::record::{Name, Space};
+use crate::domain::records::Records;
 use crate::metrics::Metrics;
 use crate::registry::clients::Clients;
+use crate::state::{Interest, State};
 use crate::store::RecordStore;
 
 /// What an operator sets for all registries.
@@ -73,7 +74,7 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Registries {
     pub store: Arc<dyn RecordStore>,
-    pub published: Published,
+    pub state: State,
     pub metrics: Arc<Metrics>,
     pub clients: Arc<Clients>,
     pub settings: Settings,
@@ -82,30 +83,30 @@ pub struct Registries {
 
 /// What is recorded of the spaces of a registry, by the records' names.
 fn spaces_of(records: &Records, registry: &str) -> Vec<Recorded> {
-    let record = records.registries.get(registry).and_then(|entry| entry.valid());
-    let of = |space: &Space| space.registry == registry && record.is_none_or(|r| space.belongs_to(r));
-    let found = records.spaces.iter().filter(|(_, entry)| entry.valid().is_some_and(of));
-    found.map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    let record = records.registries().valid(registry);
+    let of = |space: &Space| record.is_none_or(|record| space.belongs_to(record));
+    let spaces = records.spaces_of(registry).into_iter().flat_map(|spaces| spaces.all().iter());
+    let found = spaces.filter(|(_, stored)| stored.valid().is_some_and(of));
+    found.map(|(name, stored)| (name.clone(), stored.clone())).collect()
 }
 
 impl Registries {
     /// Works for as long as it is polled; dropping it stops every task.
     pub async fn keep(self) -> Infallible {
-        let mut count = self.published.count.subscribe();
+        let mut changes = self.state.subscribe(Interest::Registries);
         let mut leftovers = pin!(Leftovers::new(self.clone()).run());
         let (mut workers, mut working) = (JoinSet::new(), HashMap::<Name, Id>::new());
         loop {
-            if *count.borrow_and_update() > 0 {
-                for name in self.published.records.load().registries.keys() {
-                    if !working.contains_key(name) {
-                        let worker = Worker::new(name.clone(), self.clone());
-                        working.insert(name.clone(), workers.spawn(worker.run()).id());
-                    }
+            // Before something is known there are none.
+            for name in self.state.records().registries().keys() {
+                if !working.contains_key(name) {
+                    let worker = Worker::new(name.clone(), self.clone());
+                    working.insert(name.clone(), workers.spawn(worker.run()).id());
                 }
             }
             tokio::select! {
                 never = &mut leftovers => match never {},
-                Ok(()) = count.changed() => {}
+                _ = changes.next() => {}
                 Some(ended) = workers.join_next_with_id() => {
                     let id = match ended {
                         Ok((id, ())) => id,

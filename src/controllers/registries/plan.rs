@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::domain::record::{Entry, Name, Small, Space, Visibility};
+use crate::domain::record::{Name, Small, Space, Visibility};
+use crate::domain::records::Stored;
 use crate::registry::Found;
 
 /// A recorded space and its record's name.
-pub type Recorded = (Name, Arc<Entry<Space>>);
+pub type Recorded = (Name, Arc<Stored<Space>>);
 
 /// What a status should say of a space.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,11 @@ use super::keeper::Standing;
 use super::progress::Counter;
 use super::refusals::{Refusals, Wish};
 use super::spaces::{Outcome, Spaces};
-use crate::domain::record::{Name, Owner, Records, Registry, RegistryType, Space, Visibility};
+use crate::domain::conflicts::spaces_of;
+use crate::domain::record::{Name, Owner, Registry, RegistryType, Space, Visibility};
+use crate::domain::records::Records;
 use crate::registry::harbor::Harbor;
+use crate::state::Interest;
 
 /// Fulfils the wishes for one registry.
 pub(super) struct Wishes {
@@ -28,15 +31,15 @@ pub(super) struct Wishes {
 impl Wishes {
     /// Works for as long as it is polled.
     pub async fn run(mut self) {
-        let mut count = self.shared.published.count.subscribe();
+        let mut news = self.shared.state.subscribe(Interest::registry(&self.name));
         let mut tried: HashMap<Name, Wish> = HashMap::new();
         loop {
-            count.mark_unchanged();
-            let records = self.shared.published.records.load_full();
+            news.take();
+            let records = self.shared.state.records();
             let standing = self.standing.borrow_and_update().clone();
             if let Some(standing) = &standing
-                && let Some(entry) = records.registries.get(&self.name)
-                && let Some(registry) = entry.valid().filter(|registry| registry.owner == Owner::Platform)
+                && let Some(registry) = records.registries().valid(&self.name)
+                && registry.owner == Owner::Platform
                 && let Some(harbor) = standing.client.harbor()
             {
                 let wishes = wishes(&records, &self.name, registry);
@@ -52,9 +55,8 @@ impl Wishes {
                     }
                 }
             }
-            drop(records);
             tokio::select! {
-                Ok(()) = count.changed() => {}
+                _ = news.next() => {}
                 changed = self.standing.changed() => if changed.is_err() { return },
             }
         }
@@ -95,13 +97,7 @@ impl Wishes {
 /// What is wanted of spaces and is not so yet, by the names of their records, and the number of the project that is there.
 fn wishes(records: &Records, name: &Name, registry: &Registry) -> Vec<(Name, Wish, Option<i64>)> {
     let mut wishes = Vec::new();
-    for (record, entry) in &records.spaces {
-        let Some(space) = entry
-            .valid()
-            .filter(|space| space.registry == *name && space.belongs_to(registry) && !space.missing)
-        else {
-            continue;
-        };
+    for (record, space) in spaces_of(records, name).filter(|(_, space)| !space.missing) {
         let project = space.project.get();
         let visibility = match (project, space.visibility) {
             (Some(_), Some(wanted)) if space.observed != Some(wanted) => wanted,
@@ -134,11 +130,11 @@ pub(super) fn wished<'r>(
     name: &'r str,
 ) -> impl Iterator<Item = (&'r Name, &'r Space)> {
     let is_ours = registry.owner == Owner::Platform && registry.kind == RegistryType::Harbor;
-    let spaces = records.spaces.iter().filter(move |_| is_ours);
-    let spaces = spaces.filter_map(|(record, entry)| Some((record, entry.valid()?)));
-    spaces.filter(move |(_, space)| {
+    let spaces = is_ours.then(|| records.spaces_of(name)).flatten().into_iter();
+    let spaces = spaces.flat_map(|spaces| spaces.all().iter());
+    spaces.filter_map(|(record, stored)| Some((record, stored.valid()?))).filter(move |(_, space)| {
         let differs = space.visibility.is_some() && space.visibility != space.observed && !space.missing;
         let confirmed = space.suspended && space.confirmed.get().is_some();
-        space.registry == name && (space.project.get().is_none() || differs || confirmed)
+        space.project.get().is_none() || differs || confirmed
     })
 }

@@ -21,10 +21,12 @@ use super::spaces::Outcome;
 use super::status::{self, Requests};
 use super::wishes::{self, Wishes};
 use super::{Registries, spaces_of};
-use crate::domain::record::{Entry, Name, Owner, Records, Registry, RegistryType};
+use crate::domain::record::{Name, Owner, Registry, RegistryType};
+use crate::domain::records::{Records, Stored};
 use crate::registry::clients::{self, Unconnected};
 use crate::registry::fault::Fault;
 use crate::registry::{Checked, RegistryClient, Tier};
+use crate::state::Interest;
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -131,14 +133,14 @@ impl Worker {
     }
 
     async fn work(&mut self) {
-        let mut count = self.shared.published.count.subscribe();
-        let mut seen: Option<Arc<Entry<Registry>>> = None;
+        let mut news = self.shared.state.subscribe(Interest::registry(&self.name));
+        let mut seen: Option<Arc<Stored<Registry>>> = None;
         let mut pass_at = Instant::now();
         let changed = self.changed.clone();
         loop {
-            count.mark_unchanged();
-            let records = self.shared.published.records.load_full();
-            let Some(entry) = records.registries.get(&self.name) else { return };
+            news.take();
+            let records = self.shared.state.records();
+            let Some(entry) = records.registries().get(&self.name) else { return };
             if let Some(registry) = entry.valid() {
                 if seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, entry)) {
                     if self.is_news(registry).await {
@@ -157,9 +159,8 @@ impl Worker {
                     pass_at = Instant::now() + self.pass(registry, &records).await;
                 }
             }
-            drop(records);
             tokio::select! {
-                Ok(()) = count.changed() => {}
+                _ = news.next() => {}
                 () = changed.notified() => {
                     self.rest = None;
                     pass_at = pass_at.min(Instant::now() + DEBOUNCE);

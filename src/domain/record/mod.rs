@@ -1,7 +1,7 @@
 //! What administrators record: registries, spaces, workspaces and pull policies, as validated values.
 //!
-//! [`Records`] holds every record of one moment. An invalid record stays in it as [`Entry::Invalid`], because
-//! dropping it could turn its hosts into unmanaged ones and so widen access.
+//! An invalid record stays among the others as [`Entry::Invalid`], because dropping it could turn its hosts into unmanaged
+//! ones and so widen access.
 
 pub mod bounds;
 mod policy;
@@ -9,14 +9,11 @@ mod registry;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use compact_str::CompactString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use super::shared_hosts::SharedHosts;
 
 pub use policy::{AllowedPrefix, Mode, PullPolicy, Selector, Unmanaged};
 pub use registry::{
@@ -299,24 +296,6 @@ pub enum Record {
     PullPolicy(Entry<PullPolicy>),
 }
 
-/// Records of one kind. Shared, so that the next set copies names and no records: there may be 100,000.
-pub type Named<T> = BTreeMap<Name, Arc<Entry<T>>>;
-
-/// Every record of one moment, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Records {
-    pub registries: Named<Registry>,
-    pub spaces: Named<Space>,
-    pub workspaces: Named<Workspace>,
-    pub policies: Named<PullPolicy>,
-    /// UIDs of the namespaces that are known to exist; only pinned workspaces need them.
-    pub namespace_uids: BTreeMap<Name, String>,
-    /// What no workspace claims as a whole, as an operator has it.
-    pub shared_hosts: SharedHosts,
-    /// How many registries one workspace may have, as an operator has it.
-    pub workspace_quota: WorkspaceQuota,
-}
-
 /// Registries that one workspace may have. Each costs the leader a client and a poll, so that tenants must not make any
 /// number. Those that are there stay, whatever it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,35 +304,5 @@ pub struct WorkspaceQuota(pub usize);
 impl Default for WorkspaceQuota {
     fn default() -> Self {
         Self(20)
-    }
-}
-
-impl Records {
-    /// Adds a record, or replaces the one of the same kind and name.
-    pub fn put(&mut self, name: Name, record: Record) {
-        match record {
-            Record::Registry(entry) => drop(self.registries.insert(name, Arc::new(entry))),
-            Record::Space(entry) => drop(self.spaces.insert(name, Arc::new(entry))),
-            Record::Workspace(entry) => drop(self.workspaces.insert(name, Arc::new(entry))),
-            Record::PullPolicy(entry) => drop(self.policies.insert(name, Arc::new(entry))),
-        }
-    }
-
-    /// Removes a record; one that is not there is no fault.
-    pub fn remove(&mut self, kind: Kind, name: &str) {
-        match kind {
-            Kind::Registry => drop(self.registries.remove(name)),
-            Kind::RegistrySpace => drop(self.spaces.remove(name)),
-            Kind::Workspace => drop(self.workspaces.remove(name)),
-            Kind::PullPolicy => drop(self.policies.remove(name)),
-        }
-    }
-
-    /// Number of records of every kind that are invalid.
-    pub fn invalid(&self) -> usize {
-        fn count<T>(of: &Named<T>) -> usize {
-            of.values().filter(|entry| entry.valid().is_none()).count()
-        }
-        count(&self.registries) + count(&self.spaces) + count(&self.workspaces) + count(&self.policies)
     }
 }

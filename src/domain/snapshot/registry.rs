@@ -1,13 +1,16 @@
 //! A registry as decisions see it.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::short;
-use crate::domain::record::{Host, Name, Owner, PullCredentials, Registry, RegistryType};
+use crate::domain::record::{Entry, Host, Name, Owner, PullCredentials, Registry, RegistryType};
+use crate::domain::records::Stored;
 
 #[derive(Debug)]
 pub(in crate::domain) struct RegistryEntry {
-    pub name: Name,
+    stored: Arc<Stored<Registry>>,
     pub access: Access,
     pub hosts: SmallVec<[Host; 1]>,
     pub has_credential: bool,
@@ -31,7 +34,20 @@ pub(in crate::domain) enum Access {
 }
 
 impl RegistryEntry {
-    pub(super) fn new(name: &Name, r: &Registry, hosts: SmallVec<[Host; 1]>) -> Self {
+    /// `hosts`: those that it holds. Of an invalid record of the platform the hosts stay managed, and its spaces as they
+    /// were recorded.
+    pub(super) fn new(stored: Arc<Stored<Registry>>, hosts: SmallVec<[Host; 1]>) -> Self {
+        let Entry::Valid(r) = &stored.entry else {
+            return Self {
+                access: Access::Spaces,
+                hosts,
+                has_credential: false,
+                pull_credentials: PullCredentials::Robot,
+                robot_per_space: false,
+                discovered_at: 0,
+                stored,
+            };
+        };
         // That no password is stored says nothing of whether one is needed: an anonymous login has to have succeeded.
         let open = if r.has_credential { r.declared_public } else { r.anonymous_pull == Some(true) };
         let access = match (&r.owner, r.kind) {
@@ -41,7 +57,6 @@ impl RegistryEntry {
             (Owner::Platform, RegistryType::Harbor | RegistryType::Artifactory) => Access::Spaces,
         };
         Self {
-            name: name.clone(),
             access,
             // A credential for a host that another record holds is for nobody.
             has_credential: r.has_credential && !hosts.is_empty(),
@@ -49,24 +64,21 @@ impl RegistryEntry {
             pull_credentials: r.pull_credentials,
             robot_per_space: r.robot_per_space,
             discovered_at: short(r.discovered_at),
+            stored,
         }
+    }
+
+    pub(in crate::domain) fn name(&self) -> &Name {
+        &self.stored.name
+    }
+
+    /// The record, where it is valid.
+    pub(in crate::domain) fn record(&self) -> Option<&Registry> {
+        self.stored.valid()
     }
 
     /// Whether it has spaces.
     pub(in crate::domain) fn divided(&self) -> bool {
         self.access == Access::Spaces
-    }
-
-    /// An invalid record of the platform: its hosts stay managed, and its spaces as they were recorded.
-    pub(super) fn unreadable(name: &Name, hosts: SmallVec<[Host; 1]>) -> Self {
-        Self {
-            name: name.clone(),
-            access: Access::Spaces,
-            hosts,
-            has_credential: false,
-            pull_credentials: PullCredentials::Robot,
-            robot_per_space: false,
-            discovered_at: 0,
-        }
     }
 }

@@ -82,12 +82,11 @@ impl KubernetesStore {
             return Ok(());
         }
         let read;
-        let registries = match registries {
-            Some(registries) => registries,
-            None => {
-                read = self.registries_of([document].into_iter()).await?;
-                &read
-            }
+        let registries = if let Some(registries) = registries {
+            registries
+        } else {
+            read = self.registries_of([document].into_iter()).await?;
+            &read
         };
         let named = document.spec.get("registry").and_then(Value::as_str);
         set_registry(&mut object.metadata, named.and_then(|name| registries.get(name)).cloned());

@@ -70,10 +70,9 @@ async fn status(platform: &Platform) -> Value {
 
 /// What the pull secret of a namespace would hold now, by its keys.
 async fn given(platform: &Platform, namespace: &str) -> BTreeMap<String, (String, String)> {
-    let (records, snapshot) =
-        (platform.published.records.load_full(), platform.published.snapshot.load_full());
+    let snapshot = platform.state.snapshot_full();
     let entries = snapshot.scope(namespace).pull_entries();
-    let resolved = LookedUp::default().resolve(&*platform.store, &records, entries).await.unwrap();
+    let resolved = LookedUp::default().resolve(&*platform.store, snapshot.records(), entries).await.unwrap();
     let credentials = resolved.into_iter().filter_map(|entry| Some((entry.key, entry.credential.ok()?)));
     credentials.map(|(key, c)| (key, (c.username, c.password.expose_secret().to_owned()))).collect()
 }

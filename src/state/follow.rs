@@ -1,46 +1,38 @@
-//! Follows the record store and publishes the snapshot that every decision reads.
+//! Follows the record store and publishes the state that every reader has.
 //!
-//! The last snapshot stays in force while the store is away; its age is a metric. A relist is collected beside
+//! What was last published stays in force while the store is away; its age is a metric. A relist is collected beside
 //! the records in force and takes their place as a whole, so that no decision ever sees half a store.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::domain::record::{Name, Records};
+use super::State;
+use crate::domain::record::Name;
+use crate::domain::records::{Records, Touched};
 use crate::domain::snapshot::{Settings, Snapshot};
 use crate::metrics::Metrics;
 use crate::runtime::Pending;
 use crate::store::{Event, RecordStore, StoreError, convert};
-use arc_swap::ArcSwap;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use tokio::sync::{mpsc, watch};
+use imbl::OrdMap;
+use tokio::sync::mpsc;
 
-/// How long changes are collected before the snapshot is built anew.
-const DEBOUNCE: Duration = Duration::from_millis(50);
+/// How long after a publication the next one follows at the earliest: what comes in between is published together. A change
+/// that comes alone is published at once.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How often the snapshot is marked as in step while nothing changes.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Events that wait for the index; while it builds, the store waits.
 const EVENTS_WAITING: usize = 1024;
 
-/// What the index publishes.
-#[derive(Debug, Clone)]
-pub struct Published {
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// The records that the snapshot was built from.
-    pub records: Arc<ArcSwap<Records>>,
-    /// How many were published; 0: nothing of the store is known yet.
-    pub count: watch::Sender<u64>,
-}
-
 /// What becomes known of the cluster's namespaces, for workspaces that pin them and for pull secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamespaceEvent {
     /// All that exist, with their UIDs.
-    Listed(BTreeMap<Name, String>),
+    Listed(OrdMap<Name, String>),
     Put(Name, String),
     Deleted(Name),
 }
@@ -51,17 +43,6 @@ enum Change {
     Namespace(NamespaceEvent),
 }
 
-impl Default for Published {
-    /// A snapshot of no records; not to be served before the first one is built.
-    fn default() -> Self {
-        Self {
-            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
-            records: Arc::new(ArcSwap::from_pointee(Records::default())),
-            count: watch::Sender::new(0),
-        }
-    }
-}
-
 /// Follows `store`, and the cluster's namespaces where there is a cluster, for as long as it is polled. Only events are
 /// taken here: a thread of its own copies and indexes, since 100,000 records would hold up a thread that answers
 /// requests. `pending` is dropped with the first snapshot that knows both.
@@ -69,16 +50,16 @@ pub async fn follow(
     store: Arc<dyn RecordStore>,
     namespaces: Option<BoxStream<'static, NamespaceEvent>>,
     settings: Settings,
-    published: Published,
+    state: State,
     metrics: Arc<Metrics>,
     pending: Pending,
 ) {
-    let (shared_hosts, workspace_quota) = (settings.shared_hosts.clone(), settings.workspace_quota);
     let index = Index {
-        settings,
-        published,
+        snapshot: Snapshot::build(&Records::default(), &settings),
+        records: Records::new(settings.shared_hosts, settings.workspace_quota),
+        state,
         metrics,
-        records: Arc::new(Records { shared_hosts, workspace_quota, ..Records::default() }),
+        touched: Touched::default(),
         relisted: None,
         in_step: false,
         knows_records: false,
@@ -102,11 +83,14 @@ pub async fn follow(
 }
 
 struct Index {
-    settings: Settings,
-    published: Published,
+    state: State,
     metrics: Arc<Metrics>,
-    /// In step with the store, at most a debounce ahead of what is published.
-    records: Arc<Records>,
+    /// What was last published.
+    snapshot: Snapshot,
+    /// In step with the store, at most a pause ahead of what is published.
+    records: Records,
+    /// What changed since the last publication.
+    touched: Touched,
     /// Collects a relist that is under way.
     relisted: Option<Records>,
     in_step: bool,
@@ -126,29 +110,20 @@ impl Index {
     async fn take_all(mut self, mut events: mpsc::Receiver<Change>, pending: Pending) {
         let mut pending = Some(pending);
         let mut tick = tokio::time::interval(TICK);
-        let mut due: Option<tokio::time::Instant> = None;
+        let mut next = tokio::time::Instant::now();
         loop {
-            let deadline = due.unwrap_or_else(|| tokio::time::Instant::now() + TICK);
+            let due = self.knows_all() && !self.touched.is_nothing();
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(deadline), if due.is_some() => {
-                    due = None;
+                () = tokio::time::sleep_until(next), if due => {
                     self.publish();
+                    next = tokio::time::Instant::now() + PAUSE;
                     pending.take();
                 }
                 event = events.recv() => match event {
                     None => return,
-                    Some(Change::Namespace(event)) => {
-                        self.take_namespace(event);
-                        if self.knows_all() {
-                            due.get_or_insert_with(|| tokio::time::Instant::now() + DEBOUNCE);
-                        }
-                    }
-                    Some(Change::Store(Ok(event))) => {
-                        if self.take(event) && self.knows_all() {
-                            due.get_or_insert_with(|| tokio::time::Instant::now() + DEBOUNCE);
-                        }
-                    }
+                    Some(Change::Namespace(event)) => self.take_namespace(event),
+                    Some(Change::Store(Ok(event))) => self.take(event),
                     Some(Change::Store(Err(error))) => {
                         self.in_step = false;
                         tracing::error!(%error, "the record store cannot be followed; decisions go on from the last snapshot");
@@ -159,65 +134,63 @@ impl Index {
         }
     }
 
-    /// Takes in an event; whether the records in force changed by it.
-    fn take(&mut self, event: Event) -> bool {
+    fn take(&mut self, event: Event) {
         match event {
             Event::Restarted => {
                 self.in_step = false;
-                self.relisted = Some(Records::default());
-                return false;
+                self.relisted =
+                    Some(Records::new(self.records.shared_hosts.clone(), self.records.workspace_quota));
             }
             Event::Synced => {
                 self.in_step = true;
                 self.knows_records = true;
-                let Some(mut records) = self.relisted.take() else { return false };
+                let Some(mut records) = self.relisted.take() else { return };
                 // The store knows nothing of them.
-                records.namespace_uids.clone_from(&self.records.namespace_uids);
-                records.shared_hosts.clone_from(&self.records.shared_hosts);
-                records.workspace_quota = self.records.workspace_quota;
-                self.records = Arc::new(records);
-                return true;
+                records.set_namespaces(self.records.namespace_uids().clone());
+                self.records = records;
+                self.touched.add(Touched::everything());
             }
             Event::Put(document) => {
-                let record = convert::record(&document);
-                self.collecting().put(document.name, record);
+                let (record, revision) = (convert::record(&document), document.revision());
+                self.change(|records| records.put_at(document.name, revision, record));
             }
-            Event::Deleted(kind, name) => self.collecting().remove(kind, &name),
+            Event::Deleted(kind, name) => self.change(|records| records.remove(kind, &name)),
         }
-        self.relisted.is_none()
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Records) -> Touched) {
+        match &mut self.relisted {
+            Some(records) => drop(change(records)),
+            None => self.touched.add(change(&mut self.records)),
+        }
     }
 
     fn take_namespace(&mut self, event: NamespaceEvent) {
-        let known = &mut Arc::make_mut(&mut self.records).namespace_uids;
-        match event {
+        let records = &mut self.records;
+        let touched = match event {
             NamespaceEvent::Listed(all) => {
-                *known = all;
                 self.knows_namespaces = true;
+                records.set_namespaces(all)
             }
-            NamespaceEvent::Put(name, uid) => drop(known.insert(name, uid)),
-            NamespaceEvent::Deleted(name) => drop(known.remove(&name)),
-        }
+            NamespaceEvent::Put(name, uid) => records.put_namespace(name, uid),
+            NamespaceEvent::Deleted(name) => records.remove_namespace(&name),
+        };
+        self.touched.add(touched);
     }
 
     fn knows_all(&self) -> bool {
         self.knows_records && self.knows_namespaces
     }
 
-    fn collecting(&mut self) -> &mut Records {
-        // Copies what is published once a burst of changes, and not again until the next is published.
-        self.relisted.as_mut().unwrap_or_else(|| Arc::make_mut(&mut self.records))
-    }
-
-    fn publish(&self) {
+    fn publish(&mut self) {
         let start = Instant::now();
-        let snapshot = Snapshot::build(&self.records, &self.settings);
+        let touched = std::mem::take(&mut self.touched);
+        self.snapshot = self.snapshot.updated(self.records.clone(), &touched);
         let metrics = &self.metrics.snapshot;
-        metrics.built(snapshot.size(), start.elapsed().as_secs_f64(), now());
+        metrics.built(self.snapshot.size(), start.elapsed().as_secs_f64(), now());
         metrics.synced_at.set(now());
         metrics.invalid.set(i64::try_from(self.records.invalid()).unwrap_or(i64::MAX));
-        self.published.records.store(self.records.clone());
-        self.published.snapshot.store(Arc::new(snapshot));
-        self.published.count.send_modify(|count| *count += 1);
+        self.state.publish(self.snapshot.clone(), &touched);
     }
 }
 
