@@ -65,12 +65,12 @@ async fn policies_are_records_like_the_others() {
         "kind": "PullPolicy", "metadata": {"name": "prod"},
         "spec": {"namespaces": ["a-prod"], "unmanaged": {"default": "Deny", "allow": ["docker.io/library"]}},
     });
-    let etag = api.post("root", "/policies", policy.clone()).await.is(201).etag();
-    api.post("root", "/policies", policy.clone()).await.is(409).names("metadata.name");
+    let etag = api.post("root", "/pullpolicies", policy.clone()).await.is(201).etag();
+    api.post("root", "/pullpolicies", policy.clone()).await.is(409).names("metadata.name");
     let mut wrong = policy;
     wrong["spec"]["unmanaged"]["default"] = json!("Allow");
-    api.put("root", "/policies/prod", &etag, wrong).await.is(422).names("spec.unmanaged.allow");
-    api.delete("root", "/policies/prod", &etag).await.is(204);
+    api.put("root", "/pullpolicies/prod", &etag, wrong).await.is(422).names("spec.unmanaged.allow");
+    api.delete("root", "/pullpolicies/prod", &etag).await.is(204);
 }
 
 #[tokio::test]
@@ -103,10 +103,10 @@ async fn bad_input_names_its_field_and_writes_nothing() {
             "spec.tls.ca",
         ),
         ("/registries", owned("x", "nobody", "https://x.io"), "spec.workspace"),
-        ("/spaces", space("none", "p", &[]), "spec.registry"),
-        ("/spaces", space("corp", "Two/Segments", &[]), "spec.path"),
-        ("/spaces", space("corp", "p", &["a", "none"]), "spec.workspaces[1]"),
-        ("/policies", spec(json!({"mode": "Maybe"})), "spec.mode"),
+        ("/registryspaces", space("none", "p", &[]), "spec.registry"),
+        ("/registryspaces", space("corp", "Two/Segments", &[]), "spec.path"),
+        ("/registryspaces", space("corp", "p", &["a", "none"]), "spec.workspaces[1]"),
+        ("/pullpolicies", spec(json!({"mode": "Maybe"})), "spec.mode"),
     ];
     for (path, body, field) in cases {
         let reply = api.post("root", path, body).await.is(422).names(field);
@@ -197,7 +197,7 @@ async fn each_failure_of_the_store_has_its_status_its_reason_and_its_advice() {
             ("POST", "/workspaces", Some(workspace("c", &[]))),
             ("PUT", "/registries/corp/credential", Some(credential())),
             ("DELETE", "/registries/b-quay", None),
-            ("DELETE", "/spaces/corp.team-a/bindings/a", None),
+            ("DELETE", "/registryspaces/corp.team-a/bindings/a", None),
             ("POST", "/registries/corp/sync", None),
         ] {
             let reply = api.call("root", method, path, "*", body.as_ref()).await.is(status).says(words);
@@ -229,8 +229,8 @@ async fn what_the_store_refuses_is_told_in_its_words() {
         ("DELETE", "/registries/corp?force=true", None, "Registry corp"),
         ("PUT", "/registries/b-quay/credential", Some(credential()), "Registry b-quay"),
         ("DELETE", "/registries/b-quay/credential", None, "Registry b-quay"),
-        ("PUT", "/spaces/corp.team-a/bindings/b", None, "RegistrySpace corp.team-a"),
-        ("DELETE", "/spaces/corp.team-a/bindings/a", None, "RegistrySpace corp.team-a"),
+        ("PUT", "/registryspaces/corp.team-a/bindings/b", None, "RegistrySpace corp.team-a"),
+        ("DELETE", "/registryspaces/corp.team-a/bindings/a", None, "RegistrySpace corp.team-a"),
     ] {
         let reply = api.call("root", method, path, "*", body.as_ref()).await.is(422).json();
         assert_eq!(reply["type"], "urn:pullgate:problem:invalid", "{method} {path}");
@@ -265,7 +265,7 @@ async fn a_caller_that_hangs_up_leaves_nothing_half_done() {
     let api = Client::populated().await;
     for i in 0..5 {
         let body = json!({"spec": {"registry": "corp", "path": format!("p{i}")}});
-        api.post("root", "/spaces", body).await.is(201);
+        api.post("root", "/registryspaces", body).await.is(201);
     }
     let removal = api.delete("root", "/registries/corp?force=true", "*");
     // Polled once and dropped: the server's task goes on.
@@ -274,7 +274,7 @@ async fn a_caller_that_hangs_up_leaves_nothing_half_done() {
         tokio::task::yield_now().await;
     }
     api.get("root", "/registries/corp").await.is(404);
-    assert_eq!(api.get("root", "/spaces").await.json()["items"], json!([]));
+    assert_eq!(api.get("root", "/registryspaces").await.json()["items"], json!([]));
 }
 
 #[tokio::test]
@@ -312,26 +312,27 @@ async fn pages_show_every_record_once() {
 #[tokio::test]
 async fn spaces_get_a_name_and_belong_to_one_record() {
     let api = Client::populated().await;
-    assert_eq!(api.get("root", "/spaces/corp.team-a").await.is(200).json()["spec"]["path"], "team-a");
-    api.post("root", "/spaces", space("corp", "team-a", &[])).await.is(409).names("metadata.name");
+    assert_eq!(api.get("root", "/registryspaces/corp.team-a").await.is(200).json()["spec"]["path"], "team-a");
+    api.post("root", "/registryspaces", space("corp", "team-a", &[])).await.is(409).names("metadata.name");
     let mut named = space("corp", "team-a", &[]);
     named["metadata"] = json!({"name": "another"});
-    api.post("root", "/spaces", named).await.is(422).names("spec.path").says("corp.team-a");
+    api.post("root", "/registryspaces", named).await.is(422).names("spec.path").says("corp.team-a");
     for path in ["team_x", "a_b", &"x".repeat(200)] {
-        let created = api.post("root", "/spaces", space("corp", path, &[])).await.is(201);
+        let created = api.post("root", "/registryspaces", space("corp", path, &[])).await.is(201);
         let name = created.json()["metadata"]["name"].as_str().unwrap().to_owned();
         assert!(name.starts_with("corp.") && name.len() <= 68, "{name}");
     }
     for path in ["a--b", "a__b", "a..b", "a-_b", "-a", "a-", "A", "a/b", "", &"x".repeat(256)] {
-        let refused = api.post("root", "/spaces", space("corp", path, &[])).await;
+        let refused = api.post("root", "/registryspaces", space("corp", path, &[])).await;
         refused.is(422).names("spec.path").says("(^[a-z0-9]+(?:[._-][a-z0-9]+)*$)");
     }
     // Observed of one project, not true of another.
     let status = json!({"visibility": "Public"});
     api.store.seed(Kind::RegistrySpace, "corp.lib", json!({"registry": "corp", "path": "lib"}), status);
-    let kept = api.put("root", "/spaces/corp.lib", "*", space("corp", "lib", &["a"])).await.is(200);
+    let kept = api.put("root", "/registryspaces/corp.lib", "*", space("corp", "lib", &["a"])).await.is(200);
     assert_eq!(kept.json()["status"]["visibility"], "Public");
-    let moved = api.put("root", "/spaces/corp.lib", "*", space("corp", "private", &["a"])).await.is(200);
+    let moved =
+        api.put("root", "/registryspaces/corp.lib", "*", space("corp", "private", &["a"])).await.is(200);
     assert!(moved.json().get("status").is_none());
 }
 
@@ -342,20 +343,26 @@ async fn docker_and_workspace_registries_have_nothing_to_bind() {
         json!({"metadata": {"name": "plain"}, "spec": {"type": "Docker", "url": "https://plain.io"}});
     api.post("root", "/registries", docker).await.is(201);
     let sentence = "Docker registries cannot bind spaces to workspaces";
-    api.post("root", "/spaces", space("plain", "p", &["a"]))
+    api.post("root", "/registryspaces", space("plain", "p", &["a"]))
         .await
         .is(422)
         .names("spec.registry")
         .says(sentence);
     api.store.seed(Kind::RegistrySpace, "plain.p", json!({"registry": "plain", "path": "p"}), Value::Null);
-    api.put("root", "/spaces/plain.p/bindings/a", "", json!(null)).await.is(422).says(sentence);
+    api.put("root", "/registryspaces/plain.p/bindings/a", "", json!(null)).await.is(422).says(sentence);
 
     let mut own = harbor("b-harbor", "harbor.b.example");
     own["spec"] = json!({"type": "Harbor", "url": "https://harbor.b.example", "workspace": "b"});
     api.post("wb", "/registries", own).await.is(201);
-    api.post("root", "/spaces", space("b-harbor", "p", &["a"])).await.is(422).names("spec.workspaces");
-    api.post("root", "/spaces", space("b-harbor", "p", &[])).await.is(201);
-    api.put("root", "/spaces/b-harbor.p/bindings/b", "", json!(null)).await.is(422).names("spec.workspaces");
+    api.post("root", "/registryspaces", space("b-harbor", "p", &["a"]))
+        .await
+        .is(422)
+        .names("spec.workspaces");
+    api.post("root", "/registryspaces", space("b-harbor", "p", &[])).await.is(201);
+    api.put("root", "/registryspaces/b-harbor.p/bindings/b", "", json!(null))
+        .await
+        .is(422)
+        .names("spec.workspaces");
     // Nor does a registry become one under its bindings.
     let mut corp = harbor("corp", "harbor.example.com");
     corp["spec"]["type"] = json!("Docker");
@@ -378,14 +385,14 @@ async fn the_first_binding_is_for_the_project_that_is_seen_then() {
     };
     let bound = async |spec: Value, status: Value| {
         api.store.seed(Kind::RegistrySpace, "corp.seen", spec, status);
-        api.put("root", "/spaces/corp.seen/bindings/b", "", json!(null)).await.is(204);
-        api.get("root", "/spaces/corp.seen").await.is(200).json()["spec"]["projectId"].clone()
+        api.put("root", "/registryspaces/corp.seen/bindings/b", "", json!(null)).await.is(204);
+        api.get("root", "/registryspaces/corp.seen").await.is(200).json()["spec"]["projectId"].clone()
     };
-    assert_eq!(bound(spec(json!(null), &[]), json!({"registryId": 7})).await, 7);
-    assert_eq!(bound(spec(json!(5), &[]), json!({"registryId": 7})).await, 7, "of bindings that are gone");
+    assert_eq!(bound(spec(json!(null), &[]), json!({"projectId": 7})).await, 7);
+    assert_eq!(bound(spec(json!(5), &[]), json!({"projectId": 7})).await, 7, "of bindings that are gone");
     assert_eq!(bound(spec(json!(5), &[]), json!(null)).await, json!(null), "noted once it is seen");
     assert_eq!(
-        bound(spec(json!(5), &["a"]), json!({"registryId": 7})).await,
+        bound(spec(json!(5), &["a"]), json!({"projectId": 7})).await,
         5,
         "the other binding still rests"
     );
@@ -401,7 +408,7 @@ async fn concurrent_bindings_are_all_kept() {
         .map(|i| {
             let api = api.clone();
             tokio::spawn(async move {
-                let path = format!("/spaces/corp.team-a/bindings/w{i}");
+                let path = format!("/registryspaces/corp.team-a/bindings/w{i}");
                 api.call("root", "PUT", &path, "", None).await.is(204).etag()
             })
         })
@@ -409,30 +416,33 @@ async fn concurrent_bindings_are_all_kept() {
     for task in tasks {
         assert!(!task.await.unwrap().is_empty());
     }
-    let bound = api.get("root", "/spaces/corp.team-a").await.json()["spec"]["workspaces"].clone();
+    let bound = api.get("root", "/registryspaces/corp.team-a").await.json()["spec"]["workspaces"].clone();
     assert_eq!(bound.as_array().unwrap().len(), 17, "{bound}");
 }
 
 #[tokio::test]
 async fn a_binding_is_added_and_removed_once() {
     let api = Client::populated().await;
-    let path = "/spaces/corp.team-a/bindings/b";
-    let before = api.etag("/spaces/corp.team-a").await;
+    let path = "/registryspaces/corp.team-a/bindings/b";
+    let before = api.etag("/registryspaces/corp.team-a").await;
     let bound = api.call("root", "PUT", path, "", None).await.is(204).etag();
     assert_ne!(bound, before);
     assert_eq!(api.call("root", "PUT", path, "", None).await.is(204).etag(), bound);
     let unbound = api.delete("root", path, "").await.is(200);
     assert_eq!(unbound.json()["spec"]["workspaces"], json!(["a"]), "what is left");
     assert_eq!(api.delete("root", path, "").await.is(200).etag(), unbound.etag());
-    assert_eq!(api.get("root", "/spaces/corp.team-a").await.json()["spec"]["workspaces"], json!(["a"]));
-    api.call("root", "PUT", "/spaces/corp.team-a/bindings/none", "", None).await.is(404);
-    api.call("root", "PUT", "/spaces/none/bindings/a", "", None).await.is(404);
+    assert_eq!(
+        api.get("root", "/registryspaces/corp.team-a").await.json()["spec"]["workspaces"],
+        json!(["a"])
+    );
+    api.call("root", "PUT", "/registryspaces/corp.team-a/bindings/none", "", None).await.is(404);
+    api.call("root", "PUT", "/registryspaces/none/bindings/a", "", None).await.is(404);
     // A binding to a workspace that is gone neither stays for ever nor stands in the way.
     let spec = json!({"registry": "corp", "path": "old", "workspaces": ["gone"]});
     api.store.seed(Kind::RegistrySpace, "corp.old", spec, Value::Null);
-    api.call("root", "PUT", "/spaces/corp.old/bindings/b", "", None).await.is(204);
-    api.delete("root", "/spaces/corp.old/bindings/gone", "").await.is(200);
-    assert_eq!(api.get("root", "/spaces/corp.old").await.json()["spec"]["workspaces"], json!(["b"]));
+    api.call("root", "PUT", "/registryspaces/corp.old/bindings/b", "", None).await.is(204);
+    api.delete("root", "/registryspaces/corp.old/bindings/gone", "").await.is(200);
+    assert_eq!(api.get("root", "/registryspaces/corp.old").await.json()["spec"]["workspaces"], json!(["b"]));
 }
 
 #[tokio::test]
@@ -445,10 +455,10 @@ async fn nothing_is_removed_that_a_namesake_would_inherit() {
     api.delete("root", "/registries/corp?force=true", "\"0\"").await.is(412);
     assert_eq!(api.store.dump(), before);
     let public = json!({"spec": {"registry": "corp", "path": "lib", "visibility": "Public"}});
-    api.post("root", "/spaces", public).await.is(201);
+    api.post("root", "/registryspaces", public).await.is(201);
     api.delete("root", "/registries/corp?force=true", "*").await.is(204);
-    api.get("root", "/spaces/corp.team-a").await.is(404);
-    api.get("root", "/spaces/corp.lib").await.is(404);
+    api.get("root", "/registryspaces/corp.team-a").await.is(404);
+    api.get("root", "/registryspaces/corp.lib").await.is(404);
     assert!(api.store.stored_credential("corp").is_none());
     api.delete("root", "/workspaces/a", "*").await.is(204);
 }
@@ -466,13 +476,13 @@ async fn a_write_is_judged_by_what_was_acknowledged_before() {
     );
     refused.is(422).names("spec.namespaces[0]");
     api.store.lagging.store(false, Ordering::SeqCst);
-    api.call("root", "PUT", "/spaces/corp.team-a/bindings/c", "", None).await.is(204);
+    api.call("root", "PUT", "/registryspaces/corp.team-a/bindings/c", "", None).await.is(204);
     api.delete("root", "/workspaces/c", "*").await.is(409);
-    let now = api.delete("root", "/spaces/corp.team-a/bindings/c", "").await.is(200);
-    let read = api.get("root", "/spaces/corp.team-a").await.is(200);
+    let now = api.delete("root", "/registryspaces/corp.team-a/bindings/c", "").await.is(200);
+    let read = api.get("root", "/registryspaces/corp.team-a").await.is(200);
     assert_eq!((now.json(), now.etag()), (read.json(), read.etag()), "the answer is the space as it is");
     api.delete("root", "/workspaces/c", "*").await.is(204);
-    api.call("root", "PUT", "/spaces/corp.team-a/bindings/c", "", None).await.is(404);
+    api.call("root", "PUT", "/registryspaces/corp.team-a/bindings/c", "", None).await.is(404);
     // What others write is seen, too.
     api.store.seed(Kind::Workspace, "c", json!({"namespaces": ["z-prod"]}), Value::Null);
     api.store.publish();

@@ -161,15 +161,15 @@ fn requests() -> Vec<(&'static str, String, Option<Value>)> {
     add("POST", "/workspaces", Some(json!({"metadata": {"name": "c"}, "spec": {}})));
     add("DELETE", "/workspaces/c", None);
     for name in ["corp.team-a", "absent-one"] {
-        add("GET", &format!("/spaces/{name}"), None);
-        add("PUT", &format!("/spaces/{name}/bindings/b"), None);
-        add("DELETE", &format!("/spaces/{name}/bindings/b"), None);
+        add("GET", &format!("/registryspaces/{name}"), None);
+        add("PUT", &format!("/registryspaces/{name}/bindings/b"), None);
+        add("DELETE", &format!("/registryspaces/{name}/bindings/b"), None);
     }
-    add("POST", "/spaces", Some(json!({"spec": {"registry": "corp", "path": "fresh"}})));
-    add("DELETE", "/spaces/corp.fresh", None);
-    add("POST", "/policies", Some(json!({"metadata": {"name": "p"}, "spec": {}})));
-    add("GET", "/policies/p", None);
-    add("DELETE", "/policies/p", None);
+    add("POST", "/registryspaces", Some(json!({"spec": {"registry": "corp", "path": "fresh"}})));
+    add("DELETE", "/registryspaces/corp.fresh", None);
+    add("POST", "/pullpolicies", Some(json!({"metadata": {"name": "p"}, "spec": {}})));
+    add("GET", "/pullpolicies/p", None);
+    add("DELETE", "/pullpolicies/p", None);
     for namespace in ["a-prod", "b-prod", "absent-one", "Not-a-name"] {
         add("GET", &format!("/namespaces/{namespace}/access"), None);
         add("GET", &format!("/namespaces/{namespace}/pull-secret"), None);
@@ -250,10 +250,10 @@ async fn each_operation_needs_the_right_that_roles_name() {
             &["create workspaces *"],
         ),
         ("GET", "/workspaces/a", None, &["get workspaces a"]),
-        ("PUT", "/spaces/corp.team-a/bindings/b", None, &["update registryspaces corp.team-a"]),
-        ("DELETE", "/spaces/corp.team-a/bindings/b", None, &["update registryspaces corp.team-a"]),
-        ("GET", "/spaces", None, &["list registryspaces *"]),
-        ("GET", "/policies", None, &["list pullpolicies *"]),
+        ("PUT", "/registryspaces/corp.team-a/bindings/b", None, &["update registryspaces corp.team-a"]),
+        ("DELETE", "/registryspaces/corp.team-a/bindings/b", None, &["update registryspaces corp.team-a"]),
+        ("GET", "/registryspaces", None, &["list registryspaces *"]),
+        ("GET", "/pullpolicies", None, &["list pullpolicies *"]),
         ("GET", "/workspaces", None, &["list workspaces *"]),
         ("GET", "/registries", None, &["list registries *", "list workspaces/registries *"]),
         ("GET", "/namespaces/a-prod/access", None, &["get workspaces a"]),

@@ -118,7 +118,7 @@ async fn access_lists_what_is_bound_and_what_is_owned() {
     api.post("wa", "/registries", hub).await.is(201);
     let lib =
         json!({"spec": {"registry": "corp", "path": "lib", "visibility": "Public", "workspaces": ["a"]}});
-    api.post("root", "/spaces", lib).await.is(201);
+    api.post("root", "/registryspaces", lib).await.is(201);
     let access = api.get("va", "/namespaces/a-test/access").await.is(200).json();
     assert_eq!(
         access,
@@ -173,7 +173,7 @@ async fn explain_answers_as_the_webhooks_decide() {
     assert!(answer["images"][3].get("reference").is_none());
 
     let policy = json!({"metadata": {"name": "warn"}, "spec": {"namespaces": ["b-prod"], "mode": "Warn"}});
-    api.post("root", "/policies", policy).await.is(201);
+    api.post("root", "/pullpolicies", policy).await.is(201);
     let denied = ask("root", "b-prod", json!(["harbor.example.com/team-a/web"])).await.is(200).json();
     let image = &denied["images"][0];
     assert_eq!(
@@ -203,7 +203,7 @@ async fn a_new_binding_is_explained_at_once() {
     let reason =
         async || api.post("wb", "/explain", body.clone()).await.json()["images"][0]["reason"].clone();
     assert_eq!(reason().await, "NotBound");
-    api.post("root", "/spaces", json!({"spec": {"registry": "two", "path": "team-b"}})).await.is(201);
-    api.call("root", "PUT", "/spaces/two.team-b/bindings/b", "", None).await.is(204);
+    api.post("root", "/registryspaces", json!({"spec": {"registry": "two", "path": "team-b"}})).await.is(201);
+    api.call("root", "PUT", "/registryspaces/two.team-b/bindings/b", "", None).await.is(204);
     assert_eq!(reason().await, "Bound");
 }

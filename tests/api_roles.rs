@@ -43,11 +43,11 @@ async fn lists_and_reads_show_what_is_the_callers() {
             same(&hidden, &absent, (&format!("named {name}"), "named none"));
         }
         api.get(who, "/registries/corp").await.is(404);
-        for path in ["/spaces", "/policies"] {
+        for path in ["/registryspaces", "/pullpolicies"] {
             api.get(who, path).await.is(403);
         }
         let (known, unknown) =
-            (api.get(who, "/spaces/corp.team-a").await, api.get(who, "/spaces/none").await);
+            (api.get(who, "/registryspaces/corp.team-a").await, api.get(who, "/registryspaces/none").await);
         same(&known.is(403), &unknown, ("-", "-"));
     }
     assert_eq!(names(&api, "wb", "/registries").await, ["b-broken", "b-quay"]);
@@ -80,13 +80,13 @@ async fn platform_records_are_written_by_admins_alone() {
     for who in ["wa", "ea", "va"] {
         api.post(who, "/registries", harbor("second", "second.example.com")).await.is(403);
         api.post(who, "/workspaces", workspace.clone()).await.is(403);
-        api.post(who, "/spaces", space.clone()).await.is(403);
-        api.post(who, "/policies", policy.clone()).await.is(403);
+        api.post(who, "/registryspaces", space.clone()).await.is(403);
+        api.post(who, "/pullpolicies", policy.clone()).await.is(403);
         api.put(who, "/workspaces/a", "*", json!({"spec": {"namespaces": ["kube-system"]}})).await.is(403);
         api.delete(who, "/workspaces/a", "*").await.is(403);
-        api.delete(who, "/spaces/corp.team-a", "*").await.is(403);
-        api.call(who, "PUT", "/spaces/corp.team-a/bindings/a", "", None).await.is(403);
-        api.delete(who, "/spaces/corp.team-a/bindings/a", "").await.is(403);
+        api.delete(who, "/registryspaces/corp.team-a", "*").await.is(403);
+        api.call(who, "PUT", "/registryspaces/corp.team-a/bindings/a", "", None).await.is(403);
+        api.delete(who, "/registryspaces/corp.team-a/bindings/a", "").await.is(403);
         api.get(who, "/namespaces/a-prod/pull-secret").await.is(403);
     }
     api.put("wa", "/registries/corp", "*", harbor("corp", "harbor.example.com")).await.is(404);

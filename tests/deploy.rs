@@ -214,7 +214,7 @@ async fn shown_with_a_robot(server: &Server) -> String {
         "credential": {"username": "admin", "password": "Harbor12345"}});
     server.call(Method::POST, "/registries", Some(corp)).await;
     let team = json!({"spec": {"registry": "corp", "path": "team", "workspaces": ["a"]}});
-    server.call(Method::POST, "/spaces", Some(team)).await;
+    server.call(Method::POST, "/registryspaces", Some(team)).await;
     let start = Instant::now();
     loop {
         let shown = server.get(format!("{}/metrics", server.metrics)).await.text().await.unwrap();

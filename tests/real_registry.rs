@@ -48,7 +48,7 @@ async fn the_computed_pull_secret_pulls_and_an_unbound_namespace_has_none() {
         ("/workspaces", manifest("Workspace", "a", &json!({"namespaces": ["a-prod"]}))),
         ("/workspaces", manifest("Workspace", "b", &json!({"namespaces": ["b-prod"]}))),
         ("/registries", corp),
-        ("/spaces", manifest("RegistrySpace", "corp.team-a", &bound)),
+        ("/registryspaces", manifest("RegistrySpace", "corp.team-a", &bound)),
     ] {
         server.call(Method::POST, path, Some(body)).await;
     }
@@ -73,7 +73,7 @@ async fn the_computed_pull_secret_pulls_and_an_unbound_namespace_has_none() {
     for namespace in ["b-prod", "nobodys"] {
         assert_eq!(secret(namespace).await, json!({"auths": {}}), "{namespace}");
     }
-    server.call(Method::DELETE, "/spaces/corp.team-a/bindings/a", None).await;
+    server.call(Method::DELETE, "/registryspaces/corp.team-a/bindings/a", None).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(secret("a-prod").await, json!({"auths": {}}), "the entry goes with the binding");
 }

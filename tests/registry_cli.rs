@@ -27,7 +27,7 @@ fn an_answer_that_is_none_is_an_error_also_where_it_is_a_200() {
         let url = server.url();
         let to = ["--server", &url, "--token-file", token.to_str().unwrap()];
         for format in ["text", "json"] {
-            let answer = run(&[&["registry", "overview", "corp", "--format", format], &to[..]].concat());
+            let answer = run(&[&["registry", "overview", "corp", "--output", format], &to[..]].concat());
             assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{body}: {}", answer.stderr);
             assert!(
                 answer.stderr.contains(says) && answer.stderr.contains(&url),

@@ -65,7 +65,7 @@ async fn a_hundred_thousand_spaces_stay_under_100_mb_through_changes() {
     // Each change makes a snapshot that shares what it does not touch with the one before.
     for n in 0..CHANGES {
         let (space, workspace) = (n * 97 % SPACES, (n * 31 + 5) % WORKSPACES);
-        let path = format!("/spaces/corp.project-{space}/bindings/workspace-{workspace}");
+        let path = format!("/registryspaces/corp.project-{space}/bindings/workspace-{workspace}");
         server.call(Method::PUT, &path, None).await;
     }
     let after = resident();

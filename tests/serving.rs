@@ -22,7 +22,7 @@ async fn a_written_record_decides_within_moments_and_outlives_a_kill() {
     assert_eq!(server.review("validate", &recorded()).await["response"]["allowed"], true);
     let policy = json!({"apiVersion": "pullgate.io/v1alpha1", "kind": "PullPolicy", "metadata": {"name": "strict"},
                         "spec": {"unmanaged": {"default": "Deny"}}});
-    server.call(Method::POST, "/policies", Some(policy)).await;
+    server.call(Method::POST, "/pullpolicies", Some(policy)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(server.review("validate", &recorded()).await["response"]["allowed"], false);
 

@@ -92,7 +92,7 @@ fn edited(space: &Document, workspace: &str, bound: bool) -> Document {
         spec.insert("workspaces".to_owned(), json!(list));
         if first {
             // The project that the administrator sees, not one that earlier bindings were for.
-            match space.status.get("registryId") {
+            match space.status.get("projectId") {
                 Some(project) => drop(spec.insert("projectId".to_owned(), project.clone())),
                 None => drop(spec.remove("projectId")),
             }

@@ -192,7 +192,7 @@ fn records<S: ToSchema>(routes: Routes, resource: Resource) -> Routes {
 /// Credentials and bindings.
 fn parts_of_records(routes: Routes) -> Routes {
     let credential = "/api/v1/registries/{name}/credential";
-    let binding = "/api/v1/spaces/{name}/bindings/{workspace}";
+    let binding = "/api/v1/registryspaces/{name}/bindings/{workspace}";
     let absent = &[StatusCode::NOT_FOUND];
     let conflict = &[StatusCode::CONFLICT];
     // Rules that the store's own server keeps may speak against any write.

@@ -181,7 +181,9 @@ fn health(status: &RegistryStatus) -> Health {
     let wrong = wrong.or_else(unchecked);
     match (wrong, of("Reachable")) {
         (Some(wrong), _) => told(State::Unhealthy, Some(wrong)),
-        (None, Some(reachable)) => told(State::Healthy, Some(reachable)),
-        (None, None) => told(State::Unknown, None),
+        (None, Some(reachable)) if reachable.status == ConditionStatus::True => {
+            told(State::Healthy, Some(reachable))
+        }
+        (None, reachable) => told(State::Unknown, reachable),
     }
 }

@@ -25,16 +25,16 @@ use crate::store::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resource {
     pub kind: Kind,
-    /// Last part of the collection's path.
+    /// Last part of the collection's path, and the plural of the custom resource.
     pub plural: &'static str,
 }
 
 /// Every kind that the API serves.
 pub(super) const RESOURCES: [Resource; 4] = [
     Resource { kind: Kind::Registry, plural: "registries" },
-    Resource { kind: Kind::RegistrySpace, plural: "spaces" },
+    Resource { kind: Kind::RegistrySpace, plural: "registryspaces" },
     Resource { kind: Kind::Workspace, plural: "workspaces" },
-    Resource { kind: Kind::PullPolicy, plural: "policies" },
+    Resource { kind: Kind::PullPolicy, plural: "pullpolicies" },
 ];
 
 pub(super) async fn list(kind: Kind, call: Call) -> Answer {

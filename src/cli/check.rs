@@ -4,9 +4,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use clap::ValueEnum;
 
-use super::output::{self, BOLD, Cell, DIM, Printable};
+use super::output::{self, BOLD, Cell, DIM, Format, Printable};
 use super::report::{ObjectReport, Report, Verdict};
 use super::{Outcome, records};
 use crate::admission::review::{shown, shown_image};
@@ -35,14 +34,8 @@ pub struct Arguments {
     #[arg(short, long, default_value = "default")]
     namespace: String,
     /// How to print the verdicts.
-    #[arg(short, long, value_enum, default_value = "table")]
+    #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 impl Arguments {
@@ -61,7 +54,7 @@ impl Arguments {
         let report = Report::of(reading, &self.namespace, &snapshot, records::now());
         match self.output {
             Format::Json => output::print_json(&report)?,
-            Format::Table => output::print(|out| table(out, &report))?,
+            Format::Text => output::print(|out| table(out, &report))?,
         }
         // What was judged is told all the same; who asks for the exit code must know that it was not all.
         report.faults.none_or(Outcome::refused_if(report.summary.deny > 0)).map_err(Into::into)

@@ -148,7 +148,7 @@ fn instructions(directory: &Path, [webhooks, api, metrics]: [SocketAddr; 3]) -> 
         )
     };
     let token = format!("-H \"authorization: Bearer $(cat {directory}/data/admin-token)\"");
-    let bind = format!("{curl} {token} -X PUT https://{api}/api/v1/spaces/corp.team-a/bindings/shop");
+    let bind = format!("{curl} {token} -X PUT https://{api}/api/v1/registryspaces/corp.team-a/bindings/shop");
     let explain = format!(
         "{curl} {token} https://{api}/api/v1/explain -H 'content-type: application/json' \\\n    \
          -d '{{\"namespace\":\"shop\",\"images\":[\"harbor.example.com/team-a/web:1.8.2\"]}}'; echo"

@@ -64,8 +64,9 @@ struct SyncArguments {
     timeout: u64,
     #[command(flatten)]
     server: ServerArguments,
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Format,
 }
 
 #[derive(Debug, Args)]
@@ -74,16 +75,18 @@ struct OverviewArguments {
     name: String,
     #[command(flatten)]
     server: ServerArguments,
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Format,
 }
 
 #[derive(Debug, Args)]
 struct LeftoversArguments {
     #[command(flatten)]
     server: ServerArguments,
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Format,
 }
 
 #[derive(Debug, Args)]
@@ -118,11 +121,11 @@ impl Arguments {
         runtime.block_on(async {
             match self.command {
                 Command::Sync(arguments) => arguments.run().await,
-                Command::Overview(OverviewArguments { name, server, format }) => {
-                    show(&Server::new(server)?.overview(&name).await?, format)
+                Command::Overview(OverviewArguments { name, server, output }) => {
+                    show(&Server::new(server)?.overview(&name).await?, output)
                 }
-                Command::Leftovers(LeftoversArguments { server, format }) => {
-                    leftovers::show(&Server::new(server)?, format).await
+                Command::Leftovers(LeftoversArguments { server, output }) => {
+                    leftovers::show(&Server::new(server)?, output).await
                 }
                 Command::ForgetLeftovers(ForgetArguments { name, yes, server }) => {
                     leftovers::forget(&Server::new(server)?, &name, yes).await
@@ -134,7 +137,7 @@ impl Arguments {
 
 impl SyncArguments {
     async fn run(self) -> anyhow::Result<Outcome> {
-        let Self { name, timeout, server, format } = self;
+        let Self { name, timeout, server, output } = self;
         let server = Server::new(server)?;
         let asked = server.call(Method::POST, &format!("registries/{name}/sync")).await?;
         let asked = time(&asked["requestedAt"]).context("the answer does not say when it was asked")?;
@@ -155,7 +158,7 @@ impl SyncArguments {
             );
         };
         bar.clear();
-        show(&overview?, format)
+        show(&overview?, output)
     }
 }
 
@@ -330,7 +333,7 @@ fn access(access: &Value) -> Vec<(&'static str, Cell)> {
     let lacks = lacking.iter().map(|lack| {
         let spaces = lack["spaces"].as_array().map(Vec::as_slice).unwrap_or_default();
         let named: Vec<String> = spaces.iter().take(NAMED).map(plain).collect();
-        let more = if spaces.len() > NAMED { ", … (all: --format json)" } else { "" };
+        let more = if spaces.len() > NAMED { ", … (all: -o json)" } else { "" };
         let (right, count) = (plain(&lack["right"]), plain(&lack["count"]));
         ("", Cell::new(format!("may not {right} in {count}: {}{more}", named.join(", "))))
     });

@@ -325,19 +325,34 @@ trait Status: Default + Serialize + DeserializeOwned {
     fn common(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>);
 
     fn set_membership(&mut self, _: &Membership) {}
+
+    /// A condition that somebody else sets once more is known.
+    fn awaits() -> Option<&'static str> {
+        None
+    }
 }
 
-macro_rules! status {
-    ($($status:ty),*) => {$(
-        impl Status for $status {
-            fn common(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>) {
-                (&mut self.observed_generation, &mut self.conditions)
-            }
-        }
-    )*};
+impl Status for RegistryStatus {
+    fn common(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>) {
+        (&mut self.observed_generation, &mut self.conditions)
+    }
+
+    fn awaits() -> Option<&'static str> {
+        Some("Reachable")
+    }
 }
 
-status!(RegistryStatus, SpaceStatus, PullPolicyStatus);
+impl Status for SpaceStatus {
+    fn common(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>) {
+        (&mut self.observed_generation, &mut self.conditions)
+    }
+}
+
+impl Status for PullPolicyStatus {
+    fn common(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>) {
+        (&mut self.observed_generation, &mut self.conditions)
+    }
+}
 
 impl Status for WorkspaceStatus {
     fn common(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>) {
@@ -367,6 +382,12 @@ fn edited<S: Status>(document: &Document, saying: &Saying) -> Value {
     let (observed, conditions) = status.common();
     *observed = (document.generation > 0).then_some(document.generation);
     conditions::set(conditions, VALID, condition(saying), document.generation);
+    let unasked =
+        S::awaits().filter(|awaited| conditions.iter().all(|condition| condition.r#type != *awaited));
+    if let Some(awaited) = unasked {
+        let saying = conditions::Saying::unknown("NotAskedYet");
+        conditions::set(conditions, awaited, saying, document.generation);
+    }
     // These types always serialise.
     serde_json::to_value(&status).unwrap_or_default()
 }

@@ -5,6 +5,9 @@ use jiff::Timestamp;
 use super::manifest::{Condition, ConditionStatus};
 use crate::domain::record::{bounds, shortened};
 
+/// The condition that sums up the others.
+pub const READY: &str = "Ready";
+
 /// What a condition says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saying {
@@ -46,6 +49,17 @@ pub fn set(conditions: &mut Vec<Condition>, r#type: &str, saying: Saying, genera
         observed_generation: (generation > 0).then_some(generation),
         last_transition_time: Timestamp::now(),
     };
+    put(conditions, new);
+    summarise(conditions);
+}
+
+/// Forgets what a condition said.
+pub fn clear(conditions: &mut Vec<Condition>, r#type: &str) {
+    conditions.retain(|condition| condition.r#type != r#type);
+    summarise(conditions);
+}
+
+fn put(conditions: &mut Vec<Condition>, new: Condition) {
     let Some(old) = conditions.iter_mut().find(|old| old.r#type == new.r#type) else {
         conditions.push(new);
         return;
@@ -54,7 +68,61 @@ pub fn set(conditions: &mut Vec<Condition>, r#type: &str, saying: Saying, genera
     *old = Condition { last_transition_time: since, ..new };
 }
 
-/// Forgets what a condition said.
-pub fn clear(conditions: &mut Vec<Condition>, r#type: &str) {
-    conditions.retain(|condition| condition.r#type != r#type);
+/// Says in one condition whether all is well, as `kubectl wait --for=condition=Ready` and kstatus look for it: what is wrong
+/// first, then what is not known. Where nothing else is said there is none, which kstatus takes for well.
+fn summarise(conditions: &mut Vec<Condition>) {
+    let others = || conditions.iter().filter(|condition| condition.r#type != READY);
+    let of = |status| others().find(|condition| condition.status == status);
+    let wrong = of(ConditionStatus::False).or_else(|| of(ConditionStatus::Unknown));
+    let Some(decides) = wrong.or_else(|| others().next()) else {
+        conditions.clear();
+        return;
+    };
+    let (reason, message) = match decides.status {
+        ConditionStatus::True => ("AllIsWell".to_owned(), String::new()),
+        _ if decides.message.is_empty() => (decides.reason.clone(), decides.r#type.clone()),
+        _ => (
+            decides.reason.clone(),
+            shortened(format!("{}: {}", decides.r#type, decides.message), bounds::CONDITION),
+        ),
+    };
+    let summary = Condition {
+        r#type: READY.to_owned(),
+        status: decides.status,
+        reason,
+        message,
+        observed_generation: others().filter_map(|c| c.observed_generation).max(),
+        last_transition_time: Timestamp::now(),
+    };
+    put(conditions, summary);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(conditions: &[Condition]) -> Option<(ConditionStatus, &str, &str)> {
+        let ready = conditions.iter().find(|condition| condition.r#type == READY)?;
+        Some((ready.status, &ready.reason, &ready.message))
+    }
+
+    #[test]
+    fn ready_sums_up_the_others() {
+        let mut all = Vec::new();
+        set(&mut all, "Valid", Saying::yes("InForce"), 3);
+        assert_eq!(ready(&all), Some((ConditionStatus::True, "AllIsWell", "")));
+        set(&mut all, "Reachable", Saying::unknown("NotAskedYet"), 3);
+        assert_eq!(ready(&all), Some((ConditionStatus::Unknown, "NotAskedYet", "Reachable")));
+        // What is wrong comes before what is not known.
+        set(&mut all, "CredentialsValid", Saying::no("CredentialsRejected", "store the right ones"), 4);
+        let wrong = "CredentialsValid: store the right ones";
+        assert_eq!(ready(&all), Some((ConditionStatus::False, "CredentialsRejected", wrong)));
+        assert_eq!(all.iter().find(|c| c.r#type == READY).unwrap().observed_generation, Some(4));
+        clear(&mut all, "CredentialsValid");
+        set(&mut all, "Reachable", Saying::yes("Answers"), 4);
+        assert_eq!(ready(&all), Some((ConditionStatus::True, "AllIsWell", "")));
+        clear(&mut all, "Valid");
+        clear(&mut all, "Reachable");
+        assert!(all.is_empty(), "nothing is left to sum up");
+    }
 }

@@ -218,7 +218,7 @@ fn space(spec: SpaceSpec, status: &SpaceStatus) -> Result<Space, Vec<Problem>> {
         suspended: status.suspended,
         missing: status.missing,
         proxy_cache: status.proxy_cache,
-        project: status.registry_id.into(),
+        project: status.project_id.into(),
         confirmed: spec.project_id.into(),
         repositories: status.repositories.into(),
         storage: status.storage.into(),

@@ -111,7 +111,7 @@ pub struct SpaceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visibility: Option<Visibility>,
     /// The registry's own number of the project that the bindings are for. pullgate notes it once it sees the project.
-    /// Where a project was deleted and made again under its name, set to `status.registryId` it confirms the bindings for
+    /// Where a project was deleted and made again under its name, set to `status.projectId` it confirms the bindings for
     /// the new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<i64>,
@@ -137,7 +137,7 @@ pub struct SpaceStatus {
     pub observed_at: Option<Timestamp>,
     /// The registry's own number of the project; another one under the same name is another project.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub registry_id: Option<i64>,
+    pub project_id: Option<i64>,
     /// The registry says that there is no such project any more; its bindings wait for it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,

@@ -47,8 +47,8 @@ async fn nothing_is_read_of_a_body_that_its_sender_may_not_send() {
     for (who, method, path, status) in [
         ("nobody", "POST", "/registries", 401),
         ("va", "POST", "/workspaces", 403),
-        ("va", "POST", "/spaces", 403),
-        ("va", "PUT", "/policies/p", 403),
+        ("va", "POST", "/registryspaces", 403),
+        ("va", "PUT", "/pullpolicies/p", 403),
         ("va", "PUT", "/registries/corp", 404),
         ("va", "PUT", "/registries/b-quay", 404),
         ("va", "PUT", "/registries/corp/credential", 404),

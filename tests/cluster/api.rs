@@ -221,8 +221,8 @@ async fn tokens_and_roles_of_the_cluster_decide_who_may_do_what() {
     let corp = registry("corp", None, "Harbor");
     Calls::is(calls.send(&admin, post.clone(), "/registries", Some(&corp)).await, 201);
     let space = json!({"spec": {"registry": "corp", "path": "team-a", "visibility": "Private"}});
-    Calls::is(calls.send(&admin, post.clone(), "/spaces", Some(&space)).await, 201);
-    Calls::is(calls.send(&admin, Method::PUT, "/spaces/corp.team-a/bindings/a", None).await, 204);
+    Calls::is(calls.send(&admin, post.clone(), "/registryspaces", Some(&space)).await, 201);
+    Calls::is(calls.send(&admin, Method::PUT, "/registryspaces/corp.team-a/bindings/a", None).await, 204);
     let foreign = registry("b-own", Some("b"), "Docker");
     Calls::is(calls.send(&admin, post.clone(), "/registries", Some(&foreign)).await, 201);
 
@@ -233,7 +233,7 @@ async fn tokens_and_roles_of_the_cluster_decide_who_may_do_what() {
         (registry("x", Some("b"), "Docker"), "/registries"),
         (corp, "/registries"),
         (workspace("c"), "/workspaces"),
-        (space, "/spaces"),
+        (space, "/registryspaces"),
     ] {
         Calls::is(calls.send(&wa, post.clone(), path, Some(&other)).await, 403);
     }
@@ -245,7 +245,7 @@ async fn tokens_and_roles_of_the_cluster_decide_who_may_do_what() {
         for path in ["/registries/b-own", "/registries/corp", "/registries/absent", "/workspaces/b"] {
             Calls::is(calls.get(caller, path).await, 404);
         }
-        Calls::is(calls.get(caller, "/spaces").await, 403);
+        Calls::is(calls.get(caller, "/registryspaces").await, 403);
         Calls::is(calls.get(caller, "/namespaces/a-prod/access").await, 200);
         let (foreign, nowhere) = (
             calls.get(caller, "/namespaces/b-prod/access").await,
@@ -253,7 +253,10 @@ async fn tokens_and_roles_of_the_cluster_decide_who_may_do_what() {
         );
         assert_eq!(foreign, nowhere);
         Calls::is(foreign, 403);
-        Calls::is(calls.send(caller, Method::DELETE, "/spaces/corp.team-a/bindings/a", None).await, 403);
+        Calls::is(
+            calls.send(caller, Method::DELETE, "/registryspaces/corp.team-a/bindings/a", None).await,
+            403,
+        );
         Calls::is(calls.get(caller, "/namespaces/a-prod/pull-secret").await, 403);
     }
     Calls::is(calls.send(&va, Method::DELETE, "/registries/a-own", None).await, 403);

@@ -64,6 +64,6 @@ async fn what_kubectl_writes_decides_on_every_replica_within_a_second() {
     let space = json!({"apiVersion": "pullgate.io/v1alpha1", "kind": "RegistrySpace", "metadata": {"name": "corp.again"},
                        "spec": {"registry": "corp", "path": "team-a", "workspaces": ["payments"]}});
     until(&replicas[0], false).await;
-    replicas[0].call(reqwest::Method::POST, "/spaces", Some(space)).await;
+    replicas[0].call(reqwest::Method::POST, "/registryspaces", Some(space)).await;
     until(&replicas[1], true).await;
 }

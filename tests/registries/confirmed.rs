@@ -27,11 +27,11 @@ async fn an_entry_is_available_once_the_registry_confirmed_the_account() {
         let entries = secret["entries"].as_array().unwrap();
         entries.iter().find(|entry| entry["key"] == key).cloned().unwrap_or(Value::Null)
     };
-    server.call(Method::PUT, "/spaces/corp.team/bindings/a", None).await;
+    server.call(Method::PUT, "/registryspaces/corp.team/bindings/a", None).await;
     eventually("the account is made", async || entry("team").await["available"] == true).await;
 
     harbor.set_read_only(true);
-    server.call(Method::PUT, "/spaces/corp.other/bindings/a", None).await;
+    server.call(Method::PUT, "/registryspaces/corp.other/bindings/a", None).await;
     eventually("the binding is there", async || entry("other").await != Value::Null).await;
     let other = entry("other").await;
     assert_eq!(other["available"], false, "{other}");

@@ -36,7 +36,7 @@ async fn projects_are_recorded_and_decided_by() {
     let record = platform.spaces().await.into_iter().find(|name| name.contains("team-a")).unwrap();
     platform.bind(&record, &["a"]).await;
     eventually("it is bound", async || platform.reason("a-prod", &image("team_a")) == Reason::Bound).await;
-    assert_eq!(platform.status(Kind::RegistrySpace, &record).await["registryId"], team);
+    assert_eq!(platform.status(Kind::RegistrySpace, &record).await["projectId"], team);
 
     eventually("it is measured", async || platform.status(Kind::Registry, "corp").await["storage"] == 4096)
         .await;

@@ -139,7 +139,7 @@ async fn a_project_made_again_under_its_name_inherits_no_binding_until_somebody_
     let new = harbor.add_project("team", false);
     eventually("the binding rests", async || platform.reason("a-prod", &team) == Reason::NotBound).await;
     let status = platform.status(Kind::RegistrySpace, "corp.team").await;
-    assert_eq!((&status["suspended"], &status["registryId"]), (&json!(true), &json!(new)));
+    assert_eq!((&status["suspended"], &status["projectId"]), (&json!(true), &json!(new)));
     assert_eq!(platform.condition(Kind::RegistrySpace, "corp.team", "Synced").await[1], "MadeAnew");
     tokio::time::sleep(3 * INTERVAL).await;
     assert_eq!(platform.reason("a-prod", &team), Reason::NotBound, "it rests for good");
@@ -342,7 +342,7 @@ async fn what_an_administrator_asks_for_does_not_wait_for_a_reading_of_all() {
     harbor.faults.clear();
     within(2 * SOON, "the reading goes on", async || {
         let status = platform.status(Kind::RegistrySpace, "corp.new").await;
-        status["registryId"].is_i64() && status["conditions"][0]["status"] != "False"
+        status["projectId"].is_i64() && status["conditions"][0]["status"] != "False"
     })
     .await;
 }

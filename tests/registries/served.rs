@@ -70,8 +70,8 @@ async fn how_long_a_token_outlives_its_binding_is_told_without_a_login() {
     assert!(asked.into_iter().all(|seen| seen.authorization().is_none()));
     let told = ask(&server, directory.path(), &["overview", "corp"]).1;
     assert!(told.contains("good for 5 minutes after an unbinding"), "{told}");
-    server.call(Method::PUT, "/spaces/corp.team/bindings/a", None).await;
-    let unbound = server.answer(Method::DELETE, "/spaces/corp.team/bindings/a").await;
+    server.call(Method::PUT, "/registryspaces/corp.team/bindings/a", None).await;
+    let unbound = server.answer(Method::DELETE, "/registryspaces/corp.team/bindings/a").await;
     let warning = unbound.headers()["warning"].to_str().unwrap();
     assert!(warning.starts_with("299 - ") && warning.contains("up to 5 minutes"), "{warning}");
 }
@@ -91,7 +91,7 @@ async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
         seen["spaces"]["total"] == 2 && seen["storage"]["bytes"] == 12_345_678
     })
     .await;
-    server.call(Method::PUT, "/spaces/corp.team/bindings/a", None).await;
+    server.call(Method::PUT, "/registryspaces/corp.team/bindings/a", None).await;
     eventually("there is a robot", async || {
         overview(&server, "corp").await["robots"].as_array().is_some_and(|robots| robots.len() == 1)
     })
@@ -117,7 +117,7 @@ async fn a_harbor_is_seen_synced_resolved_and_rotated_through_the_api() {
     {
         assert!(out.contains(part), "{part}: {out}");
     }
-    let (code, out, _) = ask(&server, directory.path(), &["overview", "corp", "--format", "json"]);
+    let (code, out, _) = ask(&server, directory.path(), &["overview", "corp", "--output", "json"]);
     let seen: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &seen["spaces"]["total"]), (0, &json!(3)));
 
@@ -297,7 +297,7 @@ async fn what_is_left_at_a_registry_is_shown_and_forgotten_by_commands() {
     server.call(Method::POST, "/workspaces", Some(workspace)).await;
     integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
     eventually("it is discovered", async || overview(&server, "corp").await["spaces"]["total"] == 1).await;
-    server.call(Method::PUT, "/spaces/corp.team/bindings/a", None).await;
+    server.call(Method::PUT, "/registryspaces/corp.team/bindings/a", None).await;
     eventually("there is a robot", async || harbor.robots().len() == 1).await;
     eventually("it is told", async || {
         overview(&server, "corp").await["robots"].as_array().is_some_and(|robots| robots.len() == 1)
@@ -312,7 +312,7 @@ async fn what_is_left_at_a_registry_is_shown_and_forgotten_by_commands() {
     let (code, out, err) = command(&["leftovers"]);
     assert!(code == 1 && out.contains("corp") && out.contains(&harbor.url()), "{code}: {out}{err}");
     assert!(out.contains("recorded no more") && out.contains("20"), "{out}");
-    let (code, out, _) = command(&["leftovers", "--format", "json"]);
+    let (code, out, _) = command(&["leftovers", "--output", "json"]);
     let left: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &left[0]["registry"], &left[0]["places"]), (1, &json!("corp"), &json!(1)));
     // Nothing is forgotten by mistake.

@@ -37,11 +37,11 @@ impl World {
             .await;
         let world = Self { registry, harbor, server, _directory: directory };
         eventually("the space is there", async || {
-            world.server.ask(Method::PUT, "/spaces/corp.team/bindings/a", None).await.0.is_success()
+            world.server.ask(Method::PUT, "/registryspaces/corp.team/bindings/a", None).await.0.is_success()
         })
         .await;
         let policy = json!({"metadata": {"name": "pinned"}, "spec": {"rules": {"requireDigest": true}}});
-        world.server.call(Method::POST, "/policies", Some(policy)).await;
+        world.server.call(Method::POST, "/pullpolicies", Some(policy)).await;
         eventually("a digest is demanded", async || {
             world.refusal("a-prod", "1").await.contains("demands a digest")
         })

@@ -184,7 +184,7 @@ impl Client {
         api.post("root", "/registries", harbor("corp", "harbor.example.com")).await.is(201);
         let spec =
             json!({"registry": "corp", "path": "team-a", "visibility": "Private", "workspaces": ["a"]});
-        api.post("root", "/spaces", json!({"spec": spec})).await.is(201);
+        api.post("root", "/registryspaces", json!({"spec": spec})).await.is(201);
         api.post("wb", "/registries", owned("b-quay", "b", "https://quay.example.org")).await.is(201);
         api
     }

@@ -202,7 +202,7 @@ impl World {
                 }
                 let denied = self.guard(Kind::RegistrySpace, name, Some(&before), Some(&after)).await;
                 let method = if wanted { "PUT" } else { "DELETE" };
-                let path = format!("/spaces/{name}/bindings/{workspace}");
+                let path = format!("/registryspaces/{name}/bindings/{workspace}");
                 (denied, self.api.call("root", method, &path, "", None).await)
             }
         };
@@ -236,9 +236,9 @@ fn changed(one: &Value, other: &Value) -> Vec<String> {
 fn plural(kind: Kind) -> &'static str {
     match kind {
         Kind::Registry => "registries",
-        Kind::RegistrySpace => "spaces",
+        Kind::RegistrySpace => "registryspaces",
         Kind::Workspace => "workspaces",
-        Kind::PullPolicy => "policies",
+        Kind::PullPolicy => "pullpolicies",
     }
 }
 

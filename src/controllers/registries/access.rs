@@ -94,7 +94,7 @@ mod tests {
 
     fn recorded(path: &str, id: Option<i64>, missing: bool) -> Recorded {
         let spec = json!({"registry": "corp", "path": path});
-        let status = json!({"registryId": id, "missing": missing});
+        let status = json!({"projectId": id, "missing": missing});
         let document = Document { status, ..Document::new(Kind::RegistrySpace, path, spec) };
         let Record::Space(Entry::Valid(space)) = convert::record(&document) else { panic!("{path}") };
         let stored = Stored { name: path.into(), revision: 1, entry: Entry::Valid(space) };

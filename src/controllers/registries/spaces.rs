@@ -187,7 +187,7 @@ impl Spaces<'_> {
             visibility: found.visibility,
             observed_of: Some(self.identity.to_owned()),
             observed_at: Some(now),
-            registry_id: found.id,
+            project_id: found.id,
             repositories: found.repositories,
             proxy_cache: found.proxy_cache,
             ..SpaceStatus::default()
@@ -320,7 +320,7 @@ fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation, of:
     *status = SpaceStatus {
         observed_of: Some(of.to_owned()),
         visibility,
-        registry_id: project,
+        project_id: project,
         suspended,
         missing,
         repositories,
@@ -334,7 +334,7 @@ fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation, of:
         (_, true) => Saying::no(
             "MadeAnew",
             format!(
-                "project {path} was deleted and made again under its name; set spec.projectId to status.registryId to \
+                "project {path} was deleted and made again under its name; set spec.projectId to status.projectId to \
                  confirm the bindings for it"
             ),
         ),

@@ -17,7 +17,7 @@ pub struct RegistryStatus {
     /// The record and its addresses that everything here was observed of; of any other it says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_of: Option<String>,
-    /// `Valid`, `Managed`, `Reachable`, `Healthy`, `CredentialsValid`, `Discovered`, `PullCredentials`.
+    /// `Ready`, which sums up the others: `Valid`, `Managed`, `Reachable`, `Healthy`, `CredentialsValid`, `Discovered`, `PullCredentials`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// Docker: whether somebody without a password may pull, as a probe found it.
