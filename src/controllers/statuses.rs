@@ -17,13 +17,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
 use super::pull_secrets::Troubles;
 use crate::domain::conflicts::{Contested, contested, shadowed};
 use crate::domain::record::bounds::PROBLEMS;
 use crate::domain::record::{Entry, Kind, Name, Problem, Workspace};
 use crate::domain::records::{Named, Records, Stored, Touched, registry_of};
+use crate::runtime::Schedule;
 use crate::state::{Interest, State};
 use crate::store::manifest::{
     Condition, Member, PullPolicyStatus, RegistryStatus, SpaceStatus, WorkspaceStatus,
@@ -32,8 +32,9 @@ use crate::store::{CredentialChange, Document, Event, Precondition, RecordStore,
 
 /// How long changes are collected before a pass.
 const DEBOUNCE: Duration = Duration::from_millis(200);
-/// How soon a pass follows one in which something failed.
+/// How soon a pass follows the first in which something failed, and at the latest any other.
 const RETRY: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = Duration::from_mins(1);
 /// Statuses written at a time.
 const WRITES: usize = 8;
 /// The condition that says whether a record is in force.
@@ -86,22 +87,21 @@ impl Statuses {
         // What is not known yet has no status.
         let mut touched = changes.next().await;
         let mut said: Option<BTreeMap<Key, Saying>> = None;
-        let mut due = Some(Instant::now());
+        let mut schedule = Schedule::new(DEBOUNCE, RETRY, RETRY_MAX);
         let mut told = Troubles::default();
         loop {
-            let at = due.unwrap_or_else(Instant::now);
             tokio::select! {
                 news = changes.next() => {
                     touched.add(news);
-                    due.get_or_insert(Instant::now() + DEBOUNCE);
+                    schedule.soon();
                 }
-                Ok(()) = self.troubles.changed() => { due.get_or_insert(Instant::now() + DEBOUNCE); }
-                () = sleep_until(at), if due.is_some() => {
+                Ok(()) = self.troubles.changed() => schedule.soon(),
+                () = schedule.due() => {
                     let troubles = self.troubles.borrow_and_update().clone();
                     touched.namespaces.extend(differing(&told, &troubles));
                     told = troubles;
                     let outcome = self.pass(&mut said, &touched, &told).await;
-                    due = outcome.is_err().then(|| Instant::now() + RETRY);
+                    schedule.looked(outcome.is_err());
                     touched = if outcome.is_err() { Touched::everything() } else { Touched::default() };
                     if let Err(error) = outcome {
                         tracing::warn!(%error, "a status cannot be written");

@@ -27,7 +27,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use self::instance::{Installer, Instance, Source};
 use self::look::Seen;
@@ -36,6 +36,7 @@ use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Kind, Name};
 use crate::domain::records::Records;
 use crate::metrics::Metrics;
+use crate::runtime::Schedule;
 use crate::state::{self, Interest};
 use crate::store::conditions::Saying;
 use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert, rules};
@@ -106,23 +107,23 @@ impl ManagedHarbors {
     pub async fn keep(mut self) -> Infallible {
         let mut changes = self.state.subscribe(Interest::Registries);
         let mut objects = self.changes();
-        let (mut due, mut pause, mut ready) = (Instant::now(), Duration::ZERO, false);
+        let mut schedule = Schedule::new(DEBOUNCE, RETRY, TICK).every(TICK);
+        let mut ready = false;
         loop {
             tokio::select! {
-                Some(()) = objects.next() => due = due.min(Instant::now() + DEBOUNCE),
+                Some(()) = objects.next() => schedule.soon(),
                 _ = changes.next() => {
                     ready = true;
-                    due = due.min(Instant::now() + DEBOUNCE);
+                    schedule.soon();
                 }
-                () = sleep_until(due), if ready => {
+                () = schedule.due(), if ready => {
                     let Pass { failed, again, .. } = self.pass().await;
-                    pause = if failed { (2 * pause).clamp(RETRY, TICK) } else { Duration::ZERO };
                     if !failed && again.is_none() && self.namespaces.is_empty() {
                         // Nothing is looked at: what there was to say of earlier records has been said.
                         return pending().await;
                     }
-                    due = Instant::now() + if failed { pause } else { TICK };
-                    due = again.map_or(due, |again| due.min(again));
+                    schedule.looked(failed);
+                    again.into_iter().for_each(|again| schedule.by(again));
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Level-triggered: a pass compares what should be with what is and writes the difference, for the namespaces that a change
 //! touches, and every few minutes for all, so that what was missed or failed is mended by the next one. A credential that cannot be read for the
-//! moment changes nothing. What a Secret looks like is [`secret`]'s.
+//! moment changes nothing. What a Secret looks like is `secret`'s.
 
 mod secret;
 
@@ -18,7 +18,6 @@ use kube::api::{Api, DeleteParams, PartialObjectMeta, Preconditions};
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
 use crate::cluster::client;
 use crate::domain::pull_secret::PULL_SECRET;
@@ -27,6 +26,7 @@ use crate::domain::records::{Records, Touched};
 use crate::domain::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::pull_secret::{DockerConfig, LookedUp};
+use crate::runtime::Schedule;
 use crate::state::{Interest, State};
 use crate::store::manifest::Trouble;
 use crate::store::{RecordStore, StoreError};
@@ -34,7 +34,7 @@ use secret::{Desired, Found};
 
 /// How long changes are collected before a pass.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// How soon a pass follows the first in which something failed; each further one twice as late.
+/// How soon a pass follows the first in which something failed.
 const RETRY: Duration = Duration::from_secs(2);
 /// How often everything is compared while nothing is known to have changed.
 const TICK: Duration = Duration::from_mins(5);
@@ -64,7 +64,7 @@ impl PullSecrets {
         let mut credentials = self.watch_credentials();
         let (mut present, mut listed) = (Present::default(), None);
         let mut looked_up = LookedUp::default();
-        let (mut due, mut pause) = (Instant::now(), Duration::ZERO);
+        let mut schedule = Schedule::new(DEBOUNCE, RETRY, TICK).every(TICK);
         let (mut touched, mut compared) = (Namespaces::All, Compared::default());
         let mut known = false;
         // Nothing is written before both sides are known: what is not known yet would look superfluous.
@@ -75,31 +75,30 @@ impl PullSecrets {
                     let news = present.take(event, &mut listed);
                     if !news.is_empty() {
                         touched.add(news);
-                        due = due.min(Instant::now() + DEBOUNCE);
+                        schedule.soon();
                     }
                 }
                 Some(()) = credentials.next() => {
                     looked_up = LookedUp::default();
                     touched = Namespaces::All;
-                    due = due.min(Instant::now() + DEBOUNCE);
+                    schedule.soon();
                 }
                 news = changes.next() => {
                     known = true;
                     let news = self.namespaces(&news);
                     if !news.is_empty() {
                         touched.add(news);
-                        due = due.min(Instant::now() + DEBOUNCE);
+                        schedule.soon();
                     }
                 }
-                () = sleep_until(due), if ready => {
+                () = schedule.due(), if ready => {
                     if touched.is_empty() {
                         // It is time to compare all.
                         touched = Namespaces::All;
                     }
                     let failed = self.pass(&touched, &mut present, &mut looked_up, &mut compared).await;
                     touched = if failed { Namespaces::All } else { Namespaces::default() };
-                    pause = if failed { (2 * pause).clamp(RETRY, TICK) } else { Duration::ZERO };
-                    due = Instant::now() + if failed { pause } else { TICK };
+                    schedule.looked(failed);
                 }
             }
         }

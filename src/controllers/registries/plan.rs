@@ -15,7 +15,7 @@ pub type Recorded = (Name, Arc<Stored<Space>>);
 pub struct Observation {
     pub visibility: Option<Visibility>,
     pub project: Option<i64>,
-    /// The project that the bindings are for; [`NONE`]: not for any that was seen.
+    /// The project that the bindings are for; 0: not for any that was seen.
     pub confirmed: Option<i64>,
     pub suspended: bool,
     pub missing: bool,

@@ -1,5 +1,7 @@
 //! How the process lives: signals, readiness that is earned, tasks that must not end, and a drained shutdown.
 
+mod schedule;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,6 +13,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+
+pub use self::schedule::Schedule;
 
 /// Allows the process as many open files as it may have at all, as Go's programs do. Containers often start with 1,024,
 /// which is fewer than the connections that the listeners keep.
