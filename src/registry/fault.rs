@@ -13,12 +13,13 @@ use super::words::Words;
 /// Why a login that was refused does not say that the password is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
-    #[error("its {0} is not well by its own account")]
+    #[error("its {0} is not well")]
     Ill(&'static str),
     #[error("it does not say how it is")]
     Silent,
     #[error(
-        "it refuses the account without looking at the password, as after failed logins of somebody else under that name"
+        "it refuses the account without looking at the password, as while its database is away, or after failed logins of \
+         somebody else under that name"
     )]
     Locked,
     #[error("it refused a login that held before")]

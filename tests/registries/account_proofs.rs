@@ -6,7 +6,6 @@ use pullgate::domain::record::Kind;
 
 use super::platform::{INTERVAL, Platform, eventually, within};
 use super::robots::{pair, platform, request_rotation, robot_of};
-use crate::doubles::faults::Fault;
 use crate::doubles::harbor::{Harbor, Options, can_pull};
 
 /// Accounts log in every other interval.
@@ -49,12 +48,12 @@ async fn a_harbor_that_cannot_look_secrets_up_has_no_account_replaced() {
     let platform = platform(&harbor).await;
     platform.bind("corp.one", &["a"]).await;
     let a = robot_of(&platform, "a", None).await;
-    harbor.make_ill("database", "dial error");
-    harbor.faults.on("/api/v2.0/users/current", Fault::Status(401));
-    let asked = || harbor.journal.requests().len();
+    // Its health is not told in time.
+    harbor.set_database_away(Some(Duration::from_mins(1)));
+    let asked = || harbor.journal.calls("/api/v2.0/users/current");
     let before = asked();
-    eventually("it was asked", async || asked() > before + 20).await;
-    harbor.faults.clear();
+    eventually("it was asked", async || asked() > before + 6).await;
+    harbor.set_database_away(None);
     tokio::time::sleep(2 * INTERVAL).await;
     assert_eq!((platform.robot("a", None).await, harbor.robots().len()), (Some(a), 1));
 }

@@ -16,7 +16,7 @@ use crate::doubles::faults::Fault as Wrong;
 use crate::doubles::harbor::{Harbor, Options};
 use crate::support::memory_store::MemoryStore;
 
-/// What a real Harbor takes to find out that its database is away.
+/// How long a real Harbor may call its database healthy that is away.
 const NOTICED: Duration = Duration::from_secs(10);
 
 fn client(harbor: &Harbor, password: &str) -> Arc<dyn RegistryClient> {
@@ -75,6 +75,21 @@ async fn a_database_that_is_away_for_three_seconds_costs_seconds() {
         platform.condition(Kind::Registry, "corp", "Discovered").await[0] == "True"
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_password_that_is_new_is_not_called_wrong_while_the_health_is_told_late() {
+    let harbor = Harbor::start(Options::default());
+    harbor.set_database_away(Some(NOTICED));
+    let away = Instant::now();
+    let new = client(&harbor, "Harbor12345");
+    while away.elapsed() < Duration::from_secs(7) {
+        let ill = Fault::CredentialsNotChecked(Doubt::Ill("database"));
+        assert_eq!(new.check().await.unwrap_err(), ill, "after {:?}", away.elapsed());
+        sleep(Duration::from_secs(1)).await;
+    }
+    harbor.set_database_away(None);
+    new.check().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -225,10 +225,10 @@ impl Harbor {
         self.state().read_only = read_only;
     }
 
-    /// Takes the database away, which `GET /health` finds out only after so long, some ten seconds with a real one; with
-    /// `None` it is back.
+    /// Takes the database away. `GET /health` says for so long that it is healthy: a real one looks every ten seconds.
+    /// With `None` it is back.
     pub fn set_database_away(&self, noticed_after: Option<Duration>) {
-        self.state().database_away = noticed_after;
+        self.state().database_away = noticed_after.map(|after| (Instant::now(), after));
     }
 
     /// As if somebody had failed to log in under this name just now.

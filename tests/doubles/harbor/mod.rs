@@ -112,16 +112,20 @@ async fn since_2_2(Of(state): Of<Held>, request: Request, next: Next) -> Respons
 }
 
 /// What Harbor answers while its database is away: what it has in memory, 401 to whoever would have to be known, and else
-/// that it failed.
+/// that it failed. Tokens it gives all the same, see [`tokens`].
 fn without_database(state: &Held, request: &Request) -> Option<Refusal> {
     state.lock().unwrap().database_away?;
-    let path = request.uri().path();
+    let (path, method) = (request.uri().path(), request.method());
     match path.strip_prefix(API) {
         Some("/systeminfo" | "/health" | "/ping") => None,
-        Some("/projects") if *request.method() == Method::HEAD => Some(Refusal::unauthorized()),
+        Some("/projects") if *method == Method::HEAD => Some(Refusal::unauthorized()),
         Some(path) if path.starts_with("/projects") => Some(Refusal::internal()),
-        Some(_) => Some(Refusal::unauthorized()),
-        None => Some(Refusal::internal()),
+        // A robot is looked for before it is asked who calls.
+        Some(path) if path.starts_with("/robots") && [Method::POST, Method::DELETE].contains(method) => {
+            Some(Refusal::internal())
+        }
+        None if path == "/service/token" => None,
+        _ => Some(Refusal::unauthorized()),
     }
 }
 
