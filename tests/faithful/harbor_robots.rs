@@ -131,8 +131,15 @@ async fn lists_are_of_one_level_and_names_without_the_prefix() {
     assert_eq!(listed(&harbor, "").await, ["robot$other", "robot$reader"]);
     assert_eq!(listed(&harbor, "q=name%3Dreader").await, ["robot$reader"]);
     assert!(listed(&harbor, "q=name%3Drobot%24reader").await.is_empty());
-    // Asking for the system's level lists every level.
+    // Asking for the system's level lists every level, up to 2.12.
     assert_eq!(listed(&harbor, "q=Level%3Dsystem").await.len(), 4);
+    harbor.set_version("2.13.0");
+    assert_eq!(listed(&harbor, "q=Level%3Dsystem").await, ["robot$other", "robot$reader"]);
+    // The prefix is no part of what is stored, whatever it looks like.
+    harbor.set_robot_prefix("bot_");
+    assert_eq!(listed(&harbor, "q=Level%3Dsystem,name%3D~reader").await, ["bot_reader"]);
+    assert!(listed(&harbor, "q=Level%3Dsystem,name%3D~bot_reader").await.is_empty());
+    harbor.set_robot_prefix("robot$");
     let in_project = format!("q=Level%3Dproject,ProjectID%3D{id}");
     assert_eq!(listed(&harbor, &in_project).await, ["robot$team-a+reader"]);
     assert_eq!(
@@ -310,6 +317,8 @@ async fn a_robot_makes_and_deletes_others_with_what_it_has_itself_and_changes_no
         &OF_ROBOTS,
         &[("project", "read"), ("project", "update"), ("repository", "pull"), ("robot", "create")],
     );
+    let team_a = harbor.project("team-a").unwrap().id;
+    let of_team_a = format!("{ROBOTS}?q=Level%3Dproject,ProjectID%3D{team_a}");
     let (name, secret) = harbor.make_robot(&wanted).await;
     let robot = format!("{name}:{secret}");
     get(&harbor, &robot, "/api/v2.0/users/current").await.refuses(412, "PRECONDITION");
@@ -331,7 +340,15 @@ async fn a_robot_makes_and_deletes_others_with_what_it_has_itself_and_changes_no
         .await
         .refuses(403, "FORBIDDEN");
     delete(&harbor, &robot, &path(&made)).await.is(200);
+    // Those of projects are another right.
+    get(&harbor, &robot, &of_team_a).await.refuses(403, "FORBIDDEN");
     delete(&harbor, &robot, &path(&own)).await.refuses(403, "FORBIDDEN");
+    let mut more = integrating(&OF_ROBOTS, &[("robot", "list"), ("robot", "delete")]);
+    more["name"] = json!("more");
+    let (name, secret) = harbor.make_robot(&more).await;
+    let more = format!("{name}:{secret}");
+    assert_eq!(get(&harbor, &more, &of_team_a).await.is(200).names(), ["robot$team-a+own"]);
+    delete(&harbor, &more, &path(&own)).await.is(200);
 
     let flag = json!({"metadata": {"public": "true"}});
     send(&harbor, &robot, Method::PUT, "/api/v2.0/projects/team-a", &flag).await.is(200);

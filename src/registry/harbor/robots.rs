@@ -146,13 +146,14 @@ fn is_pull(permission: &Permission) -> bool {
 }
 
 impl Harbor {
-    /// Accounts whose names hold `name`: those of a project, or without one those of the system, among which Harbor lists
-    /// those of projects too.
+    /// Accounts whose names hold `name`, prefixes aside: those of a project, or without one those of the system, among which
+    /// Harbor lists those of projects too before version 2.13.
     ///
     /// # Errors
     /// A page could not be read.
     pub async fn robots(&self, name: &str, project: Option<i64>) -> Result<Vec<Robot>, Fault> {
         let q = match project {
+            None if name.is_empty() => "Level=system".to_owned(),
             None => format!("Level=system,name=~{name}"),
             Some(id) => format!("Level=project,ProjectID={id},name=~{name}"),
         };
