@@ -129,10 +129,16 @@ async fn each_tier_is_told_of_a_missing_and_of_a_foreign_project_in_its_own_way(
             for path in [format!("{PROJECTS}/{project}"), format!("{PROJECTS}/{project}/summary")] {
                 assert_eq!(get(&harbor, who, &path).await.status, status, "{who} {path}");
             }
-            if project != "4711" {
-                let head = request(&harbor, who, Method::HEAD, &format!("{PROJECTS}?project_name={project}"));
-                assert_eq!(told(head).await.unwrap().status, status, "{who} HEAD {project}");
-            }
+        }
+        // Whether there is one is told to whoever is logged in.
+        for project in ["closed", "foreign", "missing"] {
+            let status = match (who, project) {
+                (NOBODY, _) => 401,
+                (_, "missing") => 404,
+                _ => 200,
+            };
+            let head = request(&harbor, who, Method::HEAD, &format!("{PROJECTS}?project_name={project}"));
+            assert_eq!(told(head).await.unwrap().status, status, "{who} HEAD {project}");
         }
         get(&harbor, who, &format!("{PROJECTS}/open")).await.is(200);
     }

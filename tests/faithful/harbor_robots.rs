@@ -323,7 +323,10 @@ async fn a_robot_makes_and_deletes_others_with_what_it_has_itself_and_changes_no
     let robot = format!("{name}:{secret}");
     get(&harbor, &robot, "/api/v2.0/users/current").await.refuses(412, "PRECONDITION");
     assert_eq!(get(&harbor, &robot, "/api/v2.0/projects").await.names(), ["team-a", "team-b"]);
-    get(&harbor, &robot, "/api/v2.0/statistics").await.refuses(403, "FORBIDDEN");
+    harbor.add_project("open", true);
+    let seen = get(&harbor, &robot, "/api/v2.0/statistics").await.is(200).json();
+    assert_eq!((&seen["public_project_count"], &seen["total_project_count"]), (&json!(1), &json!(0)));
+    harbor.delete_project("open");
     get(&harbor, &robot, "/api/v2.0/quotas").await.refuses(403, "FORBIDDEN");
     let listed = get(&harbor, &robot, ROBOTS).await.is(200).json();
     assert_eq!(listed[0]["permissions"], wanted["permissions"], "it reads what it may do");
@@ -354,7 +357,17 @@ async fn a_robot_makes_and_deletes_others_with_what_it_has_itself_and_changes_no
     send(&harbor, &robot, Method::PUT, "/api/v2.0/projects/team-a", &flag).await.is(200);
     send(&harbor, &robot, Method::POST, "/api/v2.0/projects", &json!({"project_name": "new"})).await.is(201);
     let missing = request(&harbor, &robot, Method::HEAD, "/api/v2.0/projects?project_name=none");
-    told(missing).await.unwrap().is(403);
+    told(missing).await.unwrap().is(404);
+    get(&harbor, &robot, "/api/v2.0/projects/none").await.refuses(403, "FORBIDDEN");
+    // It is shown all projects by that right, also those that it may not read.
+    let lists = json!({"name": "lists", "level": "system", "duration": -1, "permissions": [
+        {"kind": "system", "namespace": "/", "access": [{"resource": "project", "action": "list"}]},
+        {"kind": "project", "namespace": "team-a", "access": [{"resource": "project", "action": "read"}]},
+    ]});
+    let (name, secret) = harbor.make_robot(&lists).await;
+    let lists = format!("{name}:{secret}");
+    assert!(get(&harbor, &lists, "/api/v2.0/projects").await.names().contains(&"team-b".to_owned()));
+    get(&harbor, &lists, "/api/v2.0/projects/team-b").await.refuses(403, "FORBIDDEN");
 }
 
 #[tokio::test]

@@ -104,6 +104,24 @@ async fn an_account_that_was_disabled_in_harbor_stays_so_until_somebody_says_oth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_disabled_while_its_rights_change_stays_so() {
+    let harbor = Harbor::start(Options { frozen: Duration::from_millis(10), ..Options::default() });
+    let platform = platform(&harbor).await;
+    platform.bind("corp.one", &["a"]).await;
+    robot_of(&platform, "a", None).await;
+    let id = harbor.robots()[0].id;
+    // Asked for between the list of accounts and the change.
+    harbor.disable_robot_before("/projects/two", id);
+    platform.bind("corp.two", &["a"]).await;
+    eventually("the rights follow", async || harbor.robots()[0].permissions.len() == 2).await;
+    assert!(harbor.robots()[0].disabled);
+    within(AT_THE_NEXT_LOOK, "it is told", async || {
+        pull_credentials(&platform).await[1] == "AccountDisabled"
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_wrote_into_the_description_changes_nothing() {
     let harbor = Harbor::start(Options::default());
     let mut platform = platform(&harbor).await;

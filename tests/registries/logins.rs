@@ -8,10 +8,14 @@ use pullgate::domain::record::{Kind, RegistryType};
 use pullgate::registry::fault::{Doubt, Fault};
 use pullgate::registry::{self, RegistryClient};
 use pullgate::store::{CredentialChange, Precondition};
+use reqwest::Method;
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::outcomes::target;
 use super::platform::{Platform, eventually, within};
+use super::served::{integrate, overview, server};
+use crate::doubles::basic::basic;
 use crate::doubles::faults::Fault as Wrong;
 use crate::doubles::harbor::{Harbor, Options};
 use crate::support::memory_store::MemoryStore;
@@ -166,4 +170,24 @@ async fn a_call_whose_login_is_refused_is_no_matter_of_rights() {
     assert!(api.space("team").await.unwrap().is_some(), "nothing is held back");
     harbor.lock("admin");
     assert_eq!(client.resolve("host", "team/app", "1").await.unwrap(), None, "the lock is over by then");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_credential_is_tried_at_once() {
+    let harbor = Harbor::start(Options::default());
+    harbor.add_project("team", false);
+    harbor.add_user("ann", "Ann12345");
+    harbor.make_sysadmin_by_group("ann");
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "3600").await;
+    integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
+    eventually("it is discovered", async || overview(&server, "corp").await["spaces"]["total"] == 1).await;
+    // The next look of its own is an hour away.
+    let credential = json!({"username": "ann", "password": "Ann12345"});
+    server.call(Method::PUT, "/registries/corp/credential", Some(credential)).await;
+    eventually("it is tried", async || {
+        let seen = harbor.journal.requests();
+        seen.iter().filter_map(|seen| basic(&seen.headers)).any(|(user, _)| user == "ann")
+    })
+    .await;
 }

@@ -94,11 +94,6 @@ impl Rights {
             && self.has(PROJECT, "repository", "pull")
     }
 
-    /// Whether every project that there is can be seen, so that one which cannot is not there.
-    pub fn sees_all(self) -> bool {
-        self.has(SYSTEM, "project", "list") && self.has(PROJECT, "project", "read")
-    }
-
     /// Whether what projects hold can be asked for at once.
     pub fn reads_quotas(self) -> bool {
         self.has(SYSTEM, "quota", "list")

@@ -195,7 +195,10 @@ impl Harbor {
     /// # Errors
     /// It covers what it covered, or whether it changed is not known.
     pub async fn cover(&self, robot: &Robot, projects: &[Name]) -> Result<(), Fault> {
-        // All is replaced: what is left out would be lost, and level and name must be as they are.
+        // All is replaced: what is left out would be lost, and level and name must be as they are. As they are now: an
+        // administrator may have disabled it since it was listed, and would find it enabled again.
+        let path = format!("/robots/{}", robot.id);
+        let robot: Robot = self.read(self.get(&path, &[]), "change robot accounts").await?;
         let body = json!({
             "id": robot.id,
             "name": robot.name,
@@ -205,7 +208,7 @@ impl Harbor {
             "disable": robot.disable,
             "permissions": permissions(projects),
         });
-        let call = self.request(Method::PUT, &format!("/robots/{}", robot.id), &[]).body(body);
+        let call = self.request(Method::PUT, &path, &[]).body(body);
         self.own(call, "change robot accounts").await.map(drop)
     }
 

@@ -176,6 +176,13 @@ impl Harbor {
         self.state().interventions.push((method.clone(), format!("{API}/robots"), remake));
     }
 
+    /// The switch just before the next `GET` of this path of the API, so after whoever asks listed the robots.
+    pub fn disable_robot_before(&self, path: &str, id: i64) {
+        let disable: Intervention =
+            Box::new(move |state| state.robots.get_mut(&id).unwrap().disabled = true);
+        self.state().interventions.push((Method::GET, format!("{API}{path}"), disable));
+    }
+
     /// Every robot has another name from now on.
     pub fn set_robot_prefix(&self, prefix: &str) {
         prefix.clone_into(&mut self.state().options.robot_prefix);
