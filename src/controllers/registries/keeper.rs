@@ -1,7 +1,6 @@
 //! The accounts that namespaces pull with from one registry: at once when bindings change, and beside the reading of its
 //! spaces, which may take long.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::desired::{self, Desired};
 use super::ledger::Remembered;
 use super::notices::Notice;
 use super::report::{Accounts, Report};
-use super::robots::{self, Outcome, Pass, Robots, SYSTEM, Trouble};
+use super::robots::{self, Outcome, Pass, Robots, Trouble};
 use super::status::{self, Requests};
 use super::tokens::{self, Tokens};
 use super::{Registries, spaces_of};
@@ -23,7 +22,7 @@ use crate::registry::artifactory::Artifactory;
 use crate::registry::fault::Fault;
 use crate::registry::{RegistryClient, Tier};
 use crate::state::Interest;
-use crate::store::manifest::{RobotLevel, RobotStatus};
+use crate::store::manifest::RobotStatus;
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -212,11 +211,7 @@ impl Keeper {
             }
         };
         let settings = self.shared.settings.clone();
-        let wanted = match level {
-            RobotLevel::System if self.desired.is_empty() => BTreeSet::new(),
-            RobotLevel::System => BTreeSet::from([SYSTEM]),
-            RobotLevel::Project => self.desired.values().flatten().map(|project| project.id).collect(),
-        };
+        let wanted = desired::places(&self.desired, level);
         let store = self.shared.store.clone();
         let expected =
             self.remembered.expect(&*store, &self.name, registry, client, &wanted, settings.robot_days).await;
@@ -258,6 +253,8 @@ impl Keeper {
                 accounts
             }
             Err(Trouble::Registry(fault)) => {
+                let left = places.difference(&wanted).count();
+                self.shared.metrics.registries.left(&self.name, left);
                 Accounts { level: Some(level), trouble: Some(fault), robots: known, ..Accounts::default() }
             }
             Err(Trouble::Store(error)) => {

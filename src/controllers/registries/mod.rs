@@ -37,6 +37,7 @@ use tokio::task::{Id, JoinSet};
 
 use self::leftovers::Leftovers;
 use self::notices::Notices;
+pub use self::desired::needed_places;
 pub use self::plan::{Observation, Plan, Recorded};
 use self::worker::Worker;
 use crate::domain::record::{Name, Space};
