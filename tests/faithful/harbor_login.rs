@@ -153,8 +153,7 @@ async fn each_tier_is_told_of_a_missing_and_of_a_foreign_project_in_its_own_way(
 #[tokio::test]
 async fn a_right_password_is_refused_while_the_database_is_away() {
     let harbor = harbor();
-    let (token, noticed_after) =
-        ("/service/token?service=harbor-registry", Duration::from_secs(1));
+    let (token, noticed_after) = ("/service/token?service=harbor-registry", Duration::from_secs(1));
     harbor.set_database_away(Some(noticed_after));
     let health = get(&harbor, NOBODY, "/api/v2.0/health").await.is(200).json();
     assert_eq!(health["status"], "healthy", "as it was found some seconds ago");

@@ -1,11 +1,13 @@
 //! A Harbor that is integrated with a robot account: what that may do is used, and what it may not is said.
 
+use std::time::Duration;
+
 use pullgate::domain::decision::Reason;
 use pullgate::domain::record::Kind;
 use pullgate::registry::harbor::rights;
 use serde_json::{Value, json};
 
-use super::platform::{Platform, eventually};
+use super::platform::{Platform, eventually, within};
 use crate::doubles::harbor::{Harbor, Options, can_pull};
 use crate::support::cli::run;
 
@@ -121,6 +123,22 @@ async fn its_rights_are_read_whatever_the_prefix_of_names_looks_like() {
         let platform = platform(&harbor, &rights::account("pullgate")).await;
         assert_eq!(login(&platform).await[1], "Robot", "{prefix}: {:?}", login(&platform).await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_one_that_is_rejected_the_causes_are_named() {
+    let harbor = Harbor::start(Options { robot_prefix: "bot+".to_owned(), ..Options::default() });
+    let platform = platform(&harbor, &rights::account("pullgate")).await;
+    harbor.set_robot_prefix("ci+");
+    within(Duration::from_secs(10), "it is told", async || {
+        login(&platform).await[1] == "CredentialsRejected"
+    })
+    .await;
+    let [_, _, message] = login(&platform).await;
+    assert!(
+        message.contains("prefix of robot names") && message.contains("store the right ones"),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

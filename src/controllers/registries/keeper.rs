@@ -60,6 +60,8 @@ pub(super) struct Keeper {
     pause: Duration,
     /// Why accounts could not be kept, as was last logged.
     trouble: Option<Fault>,
+    /// The same of those that are left.
+    unread: Option<Fault>,
 }
 
 impl Keeper {
@@ -78,6 +80,7 @@ impl Keeper {
             proofs: 0,
             pause: RETRY,
             trouble: None,
+            unread: None,
         }
     }
 
@@ -235,8 +238,12 @@ impl Keeper {
             renew_before: self.requests.rotation.map(Timestamp::as_second),
         };
         let accounts = match self.robots.as_ref()?.reconcile(&pass, &self.desired).await {
-            Ok(Outcome { mut accounts, left }) => {
+            Ok(Outcome { mut accounts, left, unread }) => {
                 self.shared.metrics.registries.left(&self.name, left.len());
+                if let Some(fault) = unread.as_ref().filter(|_| unread != self.unread) {
+                    tracing::warn!(registry = %self.name, %fault, places = left.len(), "robot accounts that nobody needs any more may be left where they cannot be looked for");
+                }
+                self.unread = unread;
                 // What is not forgotten is looked at again, and costs no more than that.
                 if let Err(error) = self.remembered.settle(&*store, &wanted, &left).await {
                     tracing::warn!(registry = %self.name, %error, "places without robot accounts cannot be forgotten");

@@ -35,9 +35,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::task::{Id, JoinSet};
 
+pub use self::desired::needed_places;
 use self::leftovers::Leftovers;
 use self::notices::Notices;
-pub use self::desired::needed_places;
 pub use self::plan::{Observation, Plan, Recorded};
 use self::worker::Worker;
 use crate::domain::record::{Name, Space};

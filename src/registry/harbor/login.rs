@@ -84,7 +84,7 @@ impl Harbor {
         let mut health = pin!(self.can_check());
         if looked_at && !self.http.held_before() {
             health.await.map_err(Fault::CredentialsNotChecked)?;
-            return Err(self.http.reject());
+            return Err(self.rejected());
         }
         let pause = if looked_at { OWN_LOCK } else { LOCKED } + jitter();
         let again = async {
@@ -107,11 +107,20 @@ impl Harbor {
                 health.map_err(Fault::CredentialsNotChecked)?;
                 let patience = if self.http.held_before() { KNOWN } else { NEW };
                 if looked_at || self.http.doubt() > patience {
-                    return Err(self.http.reject());
+                    return Err(self.rejected());
                 }
                 Err(Fault::CredentialsNotChecked(Doubt::Locked))
             }
         }
+    }
+
+    /// The password is wrong, or that of a robot account which has another name by now.
+    fn rejected(&self) -> Fault {
+        let fault = self.http.reject();
+        // No user's name holds that sign (src/server/v2.0/handler/user.go), and the usual prefix does.
+        let by_name = self.http.username().is_some_and(|name| name.contains('$'));
+        let is_robot = by_name || matches!(self.account().tier, Some(Tier::Robot(_)));
+        if is_robot { Fault::RobotRejected } else { fault }
     }
 
     pub(super) async fn look(&self) -> Result<Look, Fault> {

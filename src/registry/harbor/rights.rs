@@ -79,9 +79,10 @@ impl Rights {
     /// What it may not, in words, with Harbor's name of the right; `None` where nothing lacks.
     pub fn missing(self) -> Option<String> {
         let is_list = |right: &Right| (right.kind, right.resource, right.action) == (SYSTEM, "robot", "list");
-        let missing = RIGHTS.iter().enumerate().filter(|(bit, right)| {
-            if self.told { self.held & (1 << bit) == 0 } else { is_list(right) }
-        });
+        let missing = RIGHTS
+            .iter()
+            .enumerate()
+            .filter(|(bit, right)| if self.told { self.held & (1 << bit) == 0 } else { is_list(right) });
         let missing: Vec<String> =
             missing.map(|(_, r)| format!("{} ({} {}:{})", r.to, r.kind, r.resource, r.action)).collect();
         let rest = if self.told { "" } else { ", and without that Harbor does not tell what else it may" };

@@ -152,16 +152,20 @@ impl Harbor {
     /// # Errors
     /// A page could not be read.
     pub async fn robots(&self, name: &str, project: Option<i64>) -> Result<Vec<Robot>, Fault> {
-        let q = match project {
-            None if name.is_empty() => "Level=system".to_owned(),
-            None => format!("Level=system,name=~{name}"),
-            Some(id) => format!("Level=project,ProjectID={id},name=~{name}"),
+        let (q, to) = match project {
+            None if name.is_empty() => ("Level=system".to_owned(), "list robot accounts"),
+            None => (format!("Level=system,name=~{name}"), "list robot accounts"),
+            // A robot that may list those of the system needs another right for these.
+            Some(id) => (
+                format!("Level=project,ProjectID={id},name=~{name}"),
+                "list robot accounts in projects (project robot:list)",
+            ),
         };
         let mut robots = Vec::new();
         for page in 1..=PAGES {
             let (page, size) = (page.to_string(), PAGE.to_string());
             let query = [("q", q.as_str()), ("page", page.as_str()), ("page_size", size.as_str())];
-            let more: Vec<Robot> = self.read(self.get("/robots", &query), "list robot accounts").await?;
+            let more: Vec<Robot> = self.read(self.get("/robots", &query), to).await?;
             let last = more.len() < PAGE;
             robots.extend(more);
             if last {

@@ -178,8 +178,7 @@ impl Harbor {
 
     /// The switch just before the next `GET` of this path of the API, so after whoever asks listed the robots.
     pub fn disable_robot_before(&self, path: &str, id: i64) {
-        let disable: Intervention =
-            Box::new(move |state| state.robots.get_mut(&id).unwrap().disabled = true);
+        let disable: Intervention = Box::new(move |state| state.robots.get_mut(&id).unwrap().disabled = true);
         self.state().interventions.push((Method::GET, format!("{API}{path}"), disable));
     }
 

@@ -1,5 +1,5 @@
-//! A Harbor for tests, as nasty as the real one: it does what clients stumble over as goharbor/harbor 2.1 to 2.15 does
-//! it, read in its source. The API here, with `/v2` in front of a real registry.
+//! A Harbor for tests, as nasty as the real one: it does what clients stumble over as goharbor/harbor 2.1 to 2.16 does
+//! it, read in its source, and seen of a running 2.16. The API here, with `/v2` in front of a real registry.
 //!
 //! It lacks what nobody here asks for: artifacts, webhooks, replication, scans, members and the portal.
 
@@ -40,7 +40,7 @@ const API: &str = "/api/v2.0";
 /// How a Harbor is set up.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `2.1.0` to `2.15.0`; it changes what there is.
+    /// `2.1.0` to `2.16.0`; it changes what there is.
     pub version: &'static str,
     /// With TLS, this certificate.
     pub tls: Option<Leaf>,
