@@ -166,6 +166,8 @@ async fn a_call_whose_login_is_refused_is_no_matter_of_rights() {
     let api = client.harbor().unwrap();
     assert_eq!(api.space("team").await.unwrap_err().reason(), "CredentialsNotChecked");
     assert_eq!(api.robots("pullgate", None).await.unwrap_err().reason(), "CredentialsNotChecked");
+    let robot = api.accepts("robot$any", &"Secret123".into()).await;
+    assert_eq!(robot.unwrap_err().reason(), "CredentialsNotChecked", "nor is a pull account's secret wrong");
     harbor.set_database_away(None);
     assert!(api.space("team").await.unwrap().is_some(), "nothing is held back");
     harbor.lock("admin");
@@ -182,7 +184,8 @@ async fn another_credential_is_tried_at_once() {
     let server = server(directory.path(), "3600").await;
     integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
     eventually("it is discovered", async || overview(&server, "corp").await["spaces"]["total"] == 1).await;
-    // The next look of its own is an hour away.
+    // What was changed by the discovery is read once more, and then the next look of its own is an hour away.
+    sleep(Duration::from_secs(3)).await;
     let credential = json!({"username": "ann", "password": "Ann12345"});
     server.call(Method::PUT, "/registries/corp/credential", Some(credential)).await;
     eventually("it is tried", async || {
