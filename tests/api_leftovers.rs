@@ -38,9 +38,10 @@ async fn what_is_left_is_told_and_forgotten_and_what_is_in_use_is_neither() {
     assert_eq!(
         left["items"],
         json!([
-            {"registry": "corp", "url": "https://old.example.com", "recorded": true, "places": 1,
+            {"registry": "corp", "url": "https://old.example.com", "recorded": true, "current": false, "places": 1,
              "until": "2030-03-17T17:46:40Z"},
-            {"registry": "gone", "url": "https://gone.example.com", "recorded": false, "places": 2, "until": null},
+            {"registry": "gone", "url": "https://gone.example.com", "recorded": false, "current": false, "places": 2,
+             "until": null},
         ])
     );
     let forgotten = api.delete("root", "/leftovers/gone", "").await.is(200).json();
@@ -55,6 +56,29 @@ async fn what_is_left_is_told_and_forgotten_and_what_is_in_use_is_neither() {
     let log = log.text();
     assert_eq!(log.matches("forget-leftovers").count(), 4, "{log}");
     assert!(!log.contains("left-p4ss") && !api.seen.lock().unwrap().contains("left-p4ss"));
+}
+
+#[tokio::test]
+async fn where_nothing_is_bound_any_more_what_is_left_is_told_too() {
+    let api = Client::populated().await;
+    let mut corp = api.store.get(Kind::Registry, "corp").await.unwrap().unwrap();
+    corp.spec["pullCredentials"] = json!("Robot");
+    corp.status["robotLevel"] = json!("Project");
+    let Record::Registry(Entry::Valid(registry)) = convert::record(&corp) else { panic!("{corp:?}") };
+    api.store.seed(Kind::Registry, "corp", corp.spec, corp.status);
+    let space = api.store.get(Kind::RegistrySpace, "corp.team-a").await.unwrap().unwrap();
+    api.store.seed(Kind::RegistrySpace, "corp.team-a", space.spec, json!({"projectId": 7}));
+    remember(&api, "corp", &registry.url, &registry.audience(), &[(7, 1_950_000_000)]).await;
+    assert_eq!(api.get("root", "/leftovers").await.json()["items"], json!([]), "what is in use is not left");
+    let places = [(7, 1_950_000_000), (9, 1_900_000_000)];
+    remember(&api, "corp", &registry.url, &registry.audience(), &places).await;
+    assert_eq!(
+        api.get("root", "/leftovers").await.json()["items"],
+        json!([{"registry": "corp", "url": "https://harbor.example.com", "recorded": true, "current": true,
+            "places": 1, "until": "2030-03-17T17:46:40Z"}])
+    );
+    api.delete("root", "/leftovers/corp", "").await.is(404);
+    assert_eq!(api.store.ledgers().await.unwrap()[0].places.len(), 2);
 }
 
 #[tokio::test]

@@ -51,6 +51,25 @@ async fn a_credential_is_no_longer_than_one_may_be() {
 }
 
 #[tokio::test]
+async fn with_another_credential_the_registry_is_to_be_read_at_once() {
+    let api = Client::populated().await;
+    let asked = async || {
+        let stored = api.store.get(Kind::Registry, "corp").await.unwrap().unwrap();
+        stored.status.get("syncRequested").cloned()
+    };
+    let mut registry = api.get("root", "/registries/corp").await.json();
+    registry["spec"]["pullCredentials"] = json!("Robot");
+    api.put("root", "/registries/corp", "*", registry.clone()).await.is(200);
+    assert_eq!(asked().await, None, "the credential is the same");
+    registry["credential"] = credential();
+    api.put("root", "/registries/corp", "*", registry).await.is(200);
+    let beside = asked().await;
+    assert!(beside.is_some());
+    api.put("root", "/registries/corp/credential", "", credential()).await.is(204);
+    assert_ne!(asked().await, beside);
+}
+
+#[tokio::test]
 async fn harbor_and_artifactory_need_a_credential() {
     let api = Client::populated().await;
     let mut registry = harbor("second", "second.example.com");

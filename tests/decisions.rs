@@ -373,8 +373,8 @@ fn a_namespace_claimed_twice_belongs_to_the_older_claim() {
             ]);
             reason(&r, "shared", "harbor.example.com/x/y") == Reason::Bound
         };
-    old.1.claimed.insert("shared".into(), 12);
-    young.1.claimed.insert("shared".into(), 22);
+    old.1.claimed.insert("shared".into(), 12_000_000);
+    young.1.claimed.insert("shared".into(), 22_000_000);
     assert!(bound_to("old", &old, &young) && !bound_to("a-young", &old, &young));
     old.1.claimed.clear();
     assert!(bound_to("a-young", &old, &young), "a recorded claim is older than one that was never recorded");

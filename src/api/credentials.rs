@@ -1,5 +1,6 @@
 //! Passwords on their way in: beside a registry's manifest, or on their own. None ever comes out here.
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -12,6 +13,7 @@ use super::resources::visible;
 use super::writer::ATTEMPTS;
 use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Entry, Kind, Problem, Record, Registry, RegistryType, bounds};
+use crate::store::manifest::RegistryStatus;
 use crate::store::{
     Credential, CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names,
 };
@@ -156,6 +158,15 @@ pub(super) fn has_reference(document: &Document) -> bool {
     document.spec.get("credential").is_some_and(|reference| !reference.is_null())
 }
 
+/// Asks for the registry to be read at once with a credential that is about to be stored. A credential alone is no change of
+/// the record, so nobody would be told.
+pub(super) fn ask_for_a_look(document: &mut Document) {
+    let mut status: RegistryStatus = serde_json::from_value(document.status.clone()).unwrap_or_default();
+    status.sync_requested = Some(Timestamp::now());
+    // This type always serialises.
+    document.status = serde_json::to_value(&status).unwrap_or_default();
+}
+
 fn set_reference(document: &mut Document, reference: Option<Value>) {
     let Some(spec) = document.spec.as_object_mut() else { return };
     match reference {
@@ -180,6 +191,7 @@ pub(super) async fn store(mut call: Call) -> Answer {
         };
         let reference = json!({ "name": names::credential(&document.name) });
         set_reference(document, Some(reference));
+        ask_for_a_look(document);
         Ok(Some(CredentialChange::Set(input.clone().for_registry(registry))))
     })
     .await

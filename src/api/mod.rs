@@ -304,7 +304,7 @@ fn about_registries(routes: Routes) -> Routes {
                 Method::GET,
                 "/api/v1/leftovers",
                 "listLeftovers",
-                "Registries that are recorded no more, or at another address, where accounts may be left",
+                "Where accounts may be left that pullgate made and nobody needs any more",
             )
             .tag("registries")
             .answers(

@@ -119,6 +119,9 @@ pub(super) async fn replace(kind: Kind, mut call: Call) -> Answer {
         let change = credential_change(&writer, Some((&current, &old)), &mut document, given).await?;
         check_beside(&writer, &document)?;
         document.status = status_beside(&current, &document);
+        if matches!(change, CredentialChange::Set(_)) {
+            credentials::ask_for_a_look(&mut document);
+        }
         let precondition = Precondition::Version(current.version);
         match writer.put(document, precondition, change).await {
             Err(StoreError::Changed { .. }) => {}

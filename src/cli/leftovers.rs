@@ -1,4 +1,4 @@
-//! `pullgate registry leftovers` and `forget-leftovers`: accounts at registries that are recorded no more.
+//! `pullgate registry leftovers` and `forget-leftovers`: accounts at registries that nobody needs any more.
 
 use std::io::Write;
 
@@ -24,7 +24,7 @@ pub(super) async fn show(server: &Server, format: Format) -> anyhow::Result<Outc
 /// Forgets what is left at a registry, if that is what is wanted.
 pub(super) async fn forget(server: &Server, name: &str, yes: bool) -> anyhow::Result<Outcome> {
     let mut left = items(server).await?;
-    left.retain(|leftover| leftover["registry"] == name);
+    left.retain(|leftover| leftover["registry"] == name && leftover["current"] != true);
     if left.is_empty() {
         bail!("nothing is left at a registry {name} that is recorded no more, or at another address now");
     }
@@ -61,7 +61,11 @@ async fn items(server: &Server) -> anyhow::Result<Vec<Value>> {
 
 fn text(out: &mut dyn Write, left: &[Value]) -> std::io::Result<()> {
     let body = left.iter().map(|left| {
-        let why = if left["recorded"] == true { "recorded at another address" } else { "recorded no more" };
+        let why = match (left["recorded"] == true, left["current"] == true) {
+            (_, true) => "bound no more",
+            (true, false) => "recorded at another address",
+            (false, false) => "recorded no more",
+        };
         let cells = [
             plain(&left["registry"]),
             plain(&left["url"]),

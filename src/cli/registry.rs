@@ -42,7 +42,10 @@ enum Command {
     ///
     /// Exit codes: 0 all is well, 1 something is wrong with it, 2 pullgate cannot be asked.
     Overview(OverviewArguments),
-    /// Show where accounts may be left at registries that are recorded no more, or at another address now
+    /// Show where accounts may be left that pullgate made and nobody needs any more
+    ///
+    /// At registries that are recorded no more, or at another address now; and at others where they could not be removed
+    /// with their bindings, as while the registry is down.
     ///
     /// Exit codes: 0 nothing is left, 1 something is left, 2 pullgate cannot be asked.
     Leftovers(LeftoversArguments),

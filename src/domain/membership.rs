@@ -1,6 +1,6 @@
 //! Which workspace a namespace belongs to.
 
-use super::record::{Name, UnixSeconds, Workspace};
+use super::record::{Name, UnixMicroseconds, UnixSeconds, Workspace};
 use super::records::Records;
 
 /// A workspace's claim on a namespace, older ones first: a recorded claim before one that was never recorded,
@@ -8,7 +8,7 @@ use super::records::Records;
 #[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
 struct Age<'r> {
     unrecorded: bool,
-    since: UnixSeconds,
+    since: UnixMicroseconds,
     created: UnixSeconds,
     name: &'r Name,
 }
@@ -35,7 +35,7 @@ fn oldest<'r>(records: &'r Records, namespace: &str) -> Option<Oldest<'r>> {
         let recorded = workspace.claimed.get(namespace).copied();
         let age = Age {
             unrecorded: recorded.is_none(),
-            since: recorded.unwrap_or(workspace.created),
+            since: recorded.unwrap_or(workspace.created.saturating_mul(1_000_000)),
             created: workspace.created,
             name,
         };

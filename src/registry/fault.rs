@@ -13,12 +13,13 @@ use super::words::Words;
 /// Why a login that was refused does not say that the password is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
-    #[error("its {0} is not well by its own account")]
+    #[error("its {0} is not well")]
     Ill(&'static str),
     #[error("it does not say how it is")]
     Silent,
     #[error(
-        "it refuses the account without looking at the password, as after failed logins of somebody else under that name"
+        "it refuses the account without looking at the password, as while its database is away, or after failed logins of \
+         somebody else under that name"
     )]
     Locked,
     #[error("it refused a login that held before")]
@@ -51,6 +52,12 @@ pub enum Fault {
     ForeignRealm(String),
     #[error("the registry rejects user name and password; store the right ones")]
     CredentialsRejected,
+    /// The same of a robot account of a Harbor, which has other causes: the prefix is put before names when they are read.
+    #[error(
+        "the registry rejects the robot account's name and secret; store the right ones, or enable or renew the account there. \
+         A changed prefix of robot names changes its name too"
+    )]
+    RobotRejected,
     /// It refused the login, and that says nothing of the password.
     #[error(
         "the registry cannot check user name and password now: {0}; they are tried again soon and need not be stored again"
@@ -156,9 +163,10 @@ impl Fault {
             Self::Interrupted => "Interrupted",
             Self::Redirected(_) => "Redirected",
             Self::ForeignRealm(_) => "ForeignRealm",
-            Self::CredentialsRejected | Self::CredentialsHeldBack | Self::Suspended(_) => {
-                "CredentialsRejected"
-            }
+            Self::CredentialsRejected
+            | Self::RobotRejected
+            | Self::CredentialsHeldBack
+            | Self::Suspended(_) => "CredentialsRejected",
             Self::CredentialsNotChecked(_) => "CredentialsNotChecked",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::NotPermitted(_) => "NotPermitted",
@@ -222,6 +230,7 @@ impl Fault {
         matches!(
             self,
             Self::CredentialsRejected
+                | Self::RobotRejected
                 | Self::CredentialsHeldBack
                 | Self::CredentialsMissing
                 | Self::Suspended(_)

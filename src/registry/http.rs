@@ -194,7 +194,11 @@ impl Http {
         (|| self.once(&call)).retry(pauses).when(Fault::passes).adjust(again).await
     }
 
-    async fn once(&self, call: &Call) -> Result<Answer, Fault> {
+    /// Makes a call once.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) async fn once(&self, call: &Call) -> Result<Answer, Fault> {
         let authorization = self.authorization(call)?;
         let host = call.url.host_str().unwrap_or_default();
         // A name is vetted when it is resolved; an address in its place is resolved by nobody.

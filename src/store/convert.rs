@@ -235,7 +235,7 @@ fn workspace(
     let (mut pins, mut claimed) = (BTreeMap::new(), BTreeMap::new());
     for member in status.members.into_iter().take(NAMES) {
         if let Some(since) = member.since {
-            claimed.insert(member.namespace.clone(), since.as_second());
+            claimed.insert(member.namespace.clone(), since.as_microsecond());
         }
         if let Some(uid) = member.uid {
             pins.insert(member.namespace, uid);

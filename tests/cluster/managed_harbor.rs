@@ -98,7 +98,7 @@ async fn harbors_are_found_followed_and_gone_with_their_bindings() {
     world.gone(HELM).await;
     let spaces = records(&world.client, Kind::RegistrySpace).list(&ListParams::default()).await.unwrap();
     assert!(spaces.items.is_empty());
-    assert_eq!(world.credential(HELM).await, None);
+    eventually("its credential is gone", async || world.credential(HELM).await.is_none()).await;
     assert!(world.log().contains("team-a -> payments"), "{}", world.log());
     world.clusters(NAMED).delete("main", &DeleteParams::default()).await.unwrap();
     world.gone(CLUSTER).await;

@@ -52,7 +52,7 @@ impl World {
             json!({"type": "Harbor", "url": "https://harbor.example.com", "pullCredentials": "Integration"});
         world.put("registries", "Registry", "corp", registry, Some(credential)).await;
         let space = json!({"registry": "corp", "path": "team-a", "workspaces": ["payments"]});
-        world.put("spaces", "RegistrySpace", "corp.team-a", space, None).await;
+        world.put("registryspaces", "RegistrySpace", "corp.team-a", space, None).await;
         world
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 
-use super::asking::{ADMIN, NOBODY, get, request, send, told};
+use super::asking::{ADMIN, NOBODY, delete, get, request, send, told};
 use super::harbor_robots::pull;
 use crate::doubles::harbor::{Harbor, Options};
 
@@ -129,10 +129,16 @@ async fn each_tier_is_told_of_a_missing_and_of_a_foreign_project_in_its_own_way(
             for path in [format!("{PROJECTS}/{project}"), format!("{PROJECTS}/{project}/summary")] {
                 assert_eq!(get(&harbor, who, &path).await.status, status, "{who} {path}");
             }
-            if project != "4711" {
-                let head = request(&harbor, who, Method::HEAD, &format!("{PROJECTS}?project_name={project}"));
-                assert_eq!(told(head).await.unwrap().status, status, "{who} HEAD {project}");
-            }
+        }
+        // Whether there is one is told to whoever is logged in.
+        for project in ["closed", "foreign", "missing"] {
+            let status = match (who, project) {
+                (NOBODY, _) => 401,
+                (_, "missing") => 404,
+                _ => 200,
+            };
+            let head = request(&harbor, who, Method::HEAD, &format!("{PROJECTS}?project_name={project}"));
+            assert_eq!(told(head).await.unwrap().status, status, "{who} HEAD {project}");
         }
         get(&harbor, who, &format!("{PROJECTS}/open")).await.is(200);
     }
@@ -147,22 +153,34 @@ async fn each_tier_is_told_of_a_missing_and_of_a_foreign_project_in_its_own_way(
 #[tokio::test]
 async fn a_right_password_is_refused_while_the_database_is_away() {
     let harbor = harbor();
-    harbor.set_database_away(Some(Duration::from_millis(100)));
+    let (token, noticed_after) = ("/service/token?service=harbor-registry", Duration::from_secs(1));
+    harbor.set_database_away(Some(noticed_after));
+    let health = get(&harbor, NOBODY, "/api/v2.0/health").await.is(200).json();
+    assert_eq!(health["status"], "healthy", "as it was found some seconds ago");
     get(&harbor, ADMIN, ME).await.refuses(401, "UNAUTHORIZED");
     get(&harbor, ADMIN, "/api/v2.0/robots").await.refuses(401, "UNAUTHORIZED");
     for project in ["open", "closed", "missing"] {
         let head = request(&harbor, ADMIN, Method::HEAD, &format!("{PROJECTS}?project_name={project}"));
         told(head).await.unwrap().is(401);
     }
-    get(&harbor, ADMIN, PROJECTS).await.is(500);
+    for who in [ADMIN, NOBODY] {
+        get(&harbor, who, PROJECTS).await.is(500);
+    }
+    send(&harbor, ADMIN, Method::POST, "/api/v2.0/robots", &pull("new", &["closed"])).await.is(500);
+    delete(&harbor, ADMIN, "/api/v2.0/robots/1").await.is(500);
+    for path in [token, "/v2/", "/v2/open/app/manifests/1"] {
+        get(&harbor, ADMIN, path).await.is(401);
+    }
+    let given = get(&harbor, ADMIN, &format!("{token}&scope=repository:open/app:pull")).await.is(200).json();
     assert_eq!(get(&harbor, ADMIN, "/api/v2.0/systeminfo").await.is(200).json()["auth_mode"], "db_auth");
-    let asked = Instant::now();
+    tokio::time::sleep(noticed_after).await;
     let health = get(&harbor, NOBODY, "/api/v2.0/health").await.is(200).json();
-    assert!(asked.elapsed() >= Duration::from_millis(100));
     assert_eq!(health["status"], "unhealthy");
     let database = health["components"].as_array().unwrap().iter().find(|c| c["name"] == "database").unwrap();
     assert_eq!((&database["status"], &database["error"]), (&json!("unhealthy"), &json!("dial error")));
     assert!(!harbor.is_locked("admin"), "nothing was looked at");
     harbor.set_database_away(None);
     get(&harbor, ADMIN, ME).await.is(200);
+    let image = request(&harbor, NOBODY, Method::GET, "/v2/open/app/manifests/1");
+    told(image.bearer_auth(given["token"].as_str().unwrap())).await.unwrap().is(401);
 }

@@ -131,8 +131,15 @@ async fn lists_are_of_one_level_and_names_without_the_prefix() {
     assert_eq!(listed(&harbor, "").await, ["robot$other", "robot$reader"]);
     assert_eq!(listed(&harbor, "q=name%3Dreader").await, ["robot$reader"]);
     assert!(listed(&harbor, "q=name%3Drobot%24reader").await.is_empty());
-    // Asking for the system's level lists every level.
+    // Asking for the system's level lists every level, up to 2.12.
     assert_eq!(listed(&harbor, "q=Level%3Dsystem").await.len(), 4);
+    harbor.set_version("2.13.0");
+    assert_eq!(listed(&harbor, "q=Level%3Dsystem").await, ["robot$other", "robot$reader"]);
+    // The prefix is no part of what is stored, whatever it looks like.
+    harbor.set_robot_prefix("bot_");
+    assert_eq!(listed(&harbor, "q=Level%3Dsystem,name%3D~reader").await, ["bot_reader"]);
+    assert!(listed(&harbor, "q=Level%3Dsystem,name%3D~bot_reader").await.is_empty());
+    harbor.set_robot_prefix("robot$");
     let in_project = format!("q=Level%3Dproject,ProjectID%3D{id}");
     assert_eq!(listed(&harbor, &in_project).await, ["robot$team-a+reader"]);
     assert_eq!(
@@ -310,11 +317,16 @@ async fn a_robot_makes_and_deletes_others_with_what_it_has_itself_and_changes_no
         &OF_ROBOTS,
         &[("project", "read"), ("project", "update"), ("repository", "pull"), ("robot", "create")],
     );
+    let team_a = harbor.project("team-a").unwrap().id;
+    let of_team_a = format!("{ROBOTS}?q=Level%3Dproject,ProjectID%3D{team_a}");
     let (name, secret) = harbor.make_robot(&wanted).await;
     let robot = format!("{name}:{secret}");
     get(&harbor, &robot, "/api/v2.0/users/current").await.refuses(412, "PRECONDITION");
     assert_eq!(get(&harbor, &robot, "/api/v2.0/projects").await.names(), ["team-a", "team-b"]);
-    get(&harbor, &robot, "/api/v2.0/statistics").await.refuses(403, "FORBIDDEN");
+    harbor.add_project("open", true);
+    let seen = get(&harbor, &robot, "/api/v2.0/statistics").await.is(200).json();
+    assert_eq!((&seen["public_project_count"], &seen["total_project_count"]), (&json!(1), &json!(0)));
+    harbor.delete_project("open");
     get(&harbor, &robot, "/api/v2.0/quotas").await.refuses(403, "FORBIDDEN");
     let listed = get(&harbor, &robot, ROBOTS).await.is(200).json();
     assert_eq!(listed[0]["permissions"], wanted["permissions"], "it reads what it may do");
@@ -331,13 +343,31 @@ async fn a_robot_makes_and_deletes_others_with_what_it_has_itself_and_changes_no
         .await
         .refuses(403, "FORBIDDEN");
     delete(&harbor, &robot, &path(&made)).await.is(200);
+    // Those of projects are another right.
+    get(&harbor, &robot, &of_team_a).await.refuses(403, "FORBIDDEN");
     delete(&harbor, &robot, &path(&own)).await.refuses(403, "FORBIDDEN");
+    let mut more = integrating(&OF_ROBOTS, &[("robot", "list"), ("robot", "delete")]);
+    more["name"] = json!("more");
+    let (name, secret) = harbor.make_robot(&more).await;
+    let more = format!("{name}:{secret}");
+    assert_eq!(get(&harbor, &more, &of_team_a).await.is(200).names(), ["robot$team-a+own"]);
+    delete(&harbor, &more, &path(&own)).await.is(200);
 
     let flag = json!({"metadata": {"public": "true"}});
     send(&harbor, &robot, Method::PUT, "/api/v2.0/projects/team-a", &flag).await.is(200);
     send(&harbor, &robot, Method::POST, "/api/v2.0/projects", &json!({"project_name": "new"})).await.is(201);
     let missing = request(&harbor, &robot, Method::HEAD, "/api/v2.0/projects?project_name=none");
-    told(missing).await.unwrap().is(403);
+    told(missing).await.unwrap().is(404);
+    get(&harbor, &robot, "/api/v2.0/projects/none").await.refuses(403, "FORBIDDEN");
+    // It is shown all projects by that right, also those that it may not read.
+    let lists = json!({"name": "lists", "level": "system", "duration": -1, "permissions": [
+        {"kind": "system", "namespace": "/", "access": [{"resource": "project", "action": "list"}]},
+        {"kind": "project", "namespace": "team-a", "access": [{"resource": "project", "action": "read"}]},
+    ]});
+    let (name, secret) = harbor.make_robot(&lists).await;
+    let lists = format!("{name}:{secret}");
+    assert!(get(&harbor, &lists, "/api/v2.0/projects").await.names().contains(&"team-b".to_owned()));
+    get(&harbor, &lists, "/api/v2.0/projects/team-b").await.refuses(403, "FORBIDDEN");
 }
 
 #[tokio::test]

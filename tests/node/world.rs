@@ -70,9 +70,9 @@ impl World {
         let credential = json!({"username": "robot", "password": "secret"});
         self.put("registries", "Registry", "corp", registry, Some(credential)).await;
         let space = json!({"registry": "corp", "path": "team-a", "workspaces": ["payments"]});
-        self.put("spaces", "RegistrySpace", "corp.team-a", space, None).await;
+        self.put("registryspaces", "RegistrySpace", "corp.team-a", space, None).await;
         let space = json!({"registry": "corp", "path": "team-b"});
-        self.put("spaces", "RegistrySpace", "corp.team-b", space, None).await;
+        self.put("registryspaces", "RegistrySpace", "corp.team-b", space, None).await;
         for namespace in [&self.bound, &self.unbound] {
             self.namespace(namespace).await;
             let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);

@@ -6,7 +6,6 @@ use pullgate::domain::record::Kind;
 
 use super::platform::{INTERVAL, Platform, eventually, within};
 use super::robots::{pair, platform, request_rotation, robot_of};
-use crate::doubles::faults::Fault;
 use crate::doubles::harbor::{Harbor, Options, can_pull};
 
 /// Accounts log in every other interval.
@@ -49,12 +48,12 @@ async fn a_harbor_that_cannot_look_secrets_up_has_no_account_replaced() {
     let platform = platform(&harbor).await;
     platform.bind("corp.one", &["a"]).await;
     let a = robot_of(&platform, "a", None).await;
-    harbor.make_ill("database", "dial error");
-    harbor.faults.on("/api/v2.0/users/current", Fault::Status(401));
-    let asked = || harbor.journal.requests().len();
+    // Its health is not told in time.
+    harbor.set_database_away(Some(Duration::from_mins(1)));
+    let asked = || harbor.journal.calls("/api/v2.0/users/current");
     let before = asked();
-    eventually("it was asked", async || asked() > before + 20).await;
-    harbor.faults.clear();
+    eventually("it was asked", async || asked() > before + 6).await;
+    harbor.set_database_away(None);
     tokio::time::sleep(2 * INTERVAL).await;
     assert_eq!((platform.robot("a", None).await, harbor.robots().len()), (Some(a), 1));
 }
@@ -102,6 +101,24 @@ async fn an_account_that_was_disabled_in_harbor_stays_so_until_somebody_says_oth
     let now = platform.robot("a", None).await.unwrap();
     assert!(can_pull(&harbor, pair(&now), "one").await);
     eventually("it is well", async || pull_credentials(&platform).await[0] == "True").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_disabled_while_its_rights_change_stays_so() {
+    let harbor = Harbor::start(Options { frozen: Duration::from_millis(10), ..Options::default() });
+    let platform = platform(&harbor).await;
+    platform.bind("corp.one", &["a"]).await;
+    robot_of(&platform, "a", None).await;
+    let id = harbor.robots()[0].id;
+    // Asked for between the list of accounts and the change.
+    harbor.disable_robot_before("/projects/two", id);
+    platform.bind("corp.two", &["a"]).await;
+    eventually("the rights follow", async || harbor.robots()[0].permissions.len() == 2).await;
+    assert!(harbor.robots()[0].disabled);
+    within(AT_THE_NEXT_LOOK, "it is told", async || {
+        pull_credentials(&platform).await[1] == "AccountDisabled"
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,15 +8,19 @@ use pullgate::domain::record::{Kind, RegistryType};
 use pullgate::registry::fault::{Doubt, Fault};
 use pullgate::registry::{self, RegistryClient};
 use pullgate::store::{CredentialChange, Precondition};
+use reqwest::Method;
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::outcomes::target;
 use super::platform::{Platform, eventually, within};
+use super::served::{integrate, overview, server};
+use crate::doubles::basic::basic;
 use crate::doubles::faults::Fault as Wrong;
 use crate::doubles::harbor::{Harbor, Options};
 use crate::support::memory_store::MemoryStore;
 
-/// What a real Harbor takes to find out that its database is away.
+/// How long a real Harbor may call its database healthy that is away.
 const NOTICED: Duration = Duration::from_secs(10);
 
 fn client(harbor: &Harbor, password: &str) -> Arc<dyn RegistryClient> {
@@ -75,6 +79,21 @@ async fn a_database_that_is_away_for_three_seconds_costs_seconds() {
         platform.condition(Kind::Registry, "corp", "Discovered").await[0] == "True"
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_password_that_is_new_is_not_called_wrong_while_the_health_is_told_late() {
+    let harbor = Harbor::start(Options::default());
+    harbor.set_database_away(Some(NOTICED));
+    let away = Instant::now();
+    let new = client(&harbor, "Harbor12345");
+    while away.elapsed() < Duration::from_secs(7) {
+        let ill = Fault::CredentialsNotChecked(Doubt::Ill("database"));
+        assert_eq!(new.check().await.unwrap_err(), ill, "after {:?}", away.elapsed());
+        sleep(Duration::from_secs(1)).await;
+    }
+    harbor.set_database_away(None);
+    new.check().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,8 +166,31 @@ async fn a_call_whose_login_is_refused_is_no_matter_of_rights() {
     let api = client.harbor().unwrap();
     assert_eq!(api.space("team").await.unwrap_err().reason(), "CredentialsNotChecked");
     assert_eq!(api.robots("pullgate", None).await.unwrap_err().reason(), "CredentialsNotChecked");
+    let robot = api.accepts("robot$any", &"Secret123".into()).await;
+    assert_eq!(robot.unwrap_err().reason(), "CredentialsNotChecked", "nor is a pull account's secret wrong");
     harbor.set_database_away(None);
     assert!(api.space("team").await.unwrap().is_some(), "nothing is held back");
     harbor.lock("admin");
     assert_eq!(client.resolve("host", "team/app", "1").await.unwrap(), None, "the lock is over by then");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_credential_is_tried_at_once() {
+    let harbor = Harbor::start(Options::default());
+    harbor.add_project("team", false);
+    harbor.add_user("ann", "Ann12345");
+    harbor.make_sysadmin_by_group("ann");
+    let directory = tempfile::tempdir().unwrap();
+    let server = server(directory.path(), "3600").await;
+    integrate(&server, "corp", json!({"type": "Harbor", "url": harbor.url()}), "admin", "Harbor12345").await;
+    eventually("it is discovered", async || overview(&server, "corp").await["spaces"]["total"] == 1).await;
+    // What was changed by the discovery is read once more, and then the next look of its own is an hour away.
+    sleep(Duration::from_secs(3)).await;
+    let credential = json!({"username": "ann", "password": "Ann12345"});
+    server.call(Method::PUT, "/registries/corp/credential", Some(credential)).await;
+    eventually("it is tried", async || {
+        let seen = harbor.journal.requests();
+        seen.iter().filter_map(|seen| basic(&seen.headers)).any(|(user, _)| user == "ann")
+    })
+    .await;
 }

@@ -1,11 +1,13 @@
 //! A Harbor that is integrated with a robot account: what that may do is used, and what it may not is said.
 
+use std::time::Duration;
+
 use pullgate::domain::decision::Reason;
 use pullgate::domain::record::Kind;
 use pullgate::registry::harbor::rights;
 use serde_json::{Value, json};
 
-use super::platform::{Platform, eventually};
+use super::platform::{Platform, eventually, within};
 use crate::doubles::harbor::{Harbor, Options, can_pull};
 use crate::support::cli::run;
 
@@ -94,6 +96,73 @@ async fn what_it_may_not_is_said_with_what_to_do() {
     assert!(!message.contains("robot:list") && !message.contains("repository:pull"), "{message}");
     eventually("accounts are not to be had", async || {
         platform.condition(Kind::Registry, "corp", "PullCredentials").await[2].contains("harbor-account")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_list_of_accounts_it_is_not_known_what_else_it_may() {
+    let harbor = Harbor::start(Options::default());
+    let mut body = rights::account("pullgate");
+    body["permissions"][0]["access"].as_array_mut().unwrap().retain(|a| a["action"] != "list");
+    let platform = platform(&harbor, &body).await;
+    let [_, reason, message] = login(&platform).await;
+    assert_eq!(reason, "RobotLimited");
+    assert!(message.contains("system robot:list") && message.contains("does not tell"), "{message}");
+    assert!(!message.contains("robot:create") && !message.contains("project:update"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_rights_are_read_whatever_the_prefix_of_names_looks_like() {
+    for prefix in ["bot_", "bot", "ci.", "robot$"] {
+        let harbor = Harbor::start(Options {
+            robot_prefix: prefix.to_owned(),
+            version: "2.16.0",
+            ..Options::default()
+        });
+        let platform = platform(&harbor, &rights::account("pullgate")).await;
+        assert_eq!(login(&platform).await[1], "Robot", "{prefix}: {:?}", login(&platform).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_one_that_is_rejected_the_causes_are_named() {
+    let harbor = Harbor::start(Options { robot_prefix: "bot+".to_owned(), ..Options::default() });
+    let platform = platform(&harbor, &rights::account("pullgate")).await;
+    harbor.set_robot_prefix("ci+");
+    within(Duration::from_secs(10), "it is told", async || {
+        login(&platform).await[1] == "CredentialsRejected"
+    })
+    .await;
+    let [_, _, message] = login(&platform).await;
+    assert!(
+        message.contains("prefix of robot names") && message.contains("store the right ones"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_removes_what_a_project_admins_account_made() {
+    let harbor = Harbor::start(Options { version: "2.16.0", ..Options::default() });
+    harbor.add_user("ci", "Passw0rd");
+    for project in ["one", "two"] {
+        harbor.add_project(project, false);
+        harbor.make_project_admin("ci", project);
+    }
+    let platform = Platform::start();
+    platform.workspace("a", &["a-prod"]).await;
+    let spec = json!({"type": "Harbor", "url": harbor.url()});
+    platform.integrate("corp", spec.clone(), "ci", "Passw0rd").await;
+    eventually("the projects are recorded", async || platform.spaces().await.len() == 2).await;
+    for (space, project) in [("corp.one", "one"), ("corp.two", "two")] {
+        platform.bind(space, &["a"]).await;
+        eventually("it has an account", async || platform.robot("a", Some(project)).await.is_some()).await;
+    }
+    let (name, secret) = harbor.make_robot(&rights::account("pullgate")).await;
+    platform.integrate("corp", spec, &name, &secret).await;
+    eventually("one account is for both", async || platform.robot("a", None).await.is_some()).await;
+    eventually("those of the projects are gone", async || {
+        harbor.robots().iter().all(|robot| robot.level() == "system")
     })
     .await;
 }

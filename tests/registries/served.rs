@@ -308,6 +308,11 @@ async fn what_is_left_at_a_registry_is_shown_and_forgotten_by_commands() {
     assert_eq!((code, out.as_str()), (0, "nothing is left anywhere\n"), "what is in use is not left");
 
     harbor.stop();
+    server.call(Method::DELETE, "/registryspaces/corp.team/bindings/a", None).await;
+    let (code, out, err) = command(&["leftovers"]);
+    assert!(code == 1 && out.contains("bound no more"), "{code}: {out}{err}");
+    let (code, _, err) = command(&["forget-leftovers", "corp", "--yes"]);
+    assert!(code == 2 && err.contains("recorded no more"), "they go when the registry answers: {err}");
     server.remove("/registries/corp?force=true").await;
     let (code, out, err) = command(&["leftovers"]);
     assert!(code == 1 && out.contains("corp") && out.contains(&harbor.url()), "{code}: {out}{err}");

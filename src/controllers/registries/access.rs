@@ -20,18 +20,16 @@ pub(super) struct Access(pub Option<AccountAccess>);
 const SEE: &str = "see the project (any role)";
 const KEEP: &str = "make pull accounts and set the visibility (project admin)";
 
-/// `None` where the account may do everything everywhere, or its rights are not told by project. `is_admin`: whether it
-/// is an admin of the project of this number.
+/// `None` where the account may do everything everywhere, or its rights are not told by project, as those of a robot, whose
+/// rights say more. `is_admin`: whether it is an admin of the project of this number.
 pub(super) fn of(
     tier: Tier,
     found: &[Found],
     recorded: &[Recorded],
     is_admin: impl Fn(i64) -> bool,
 ) -> Option<AccountAccess> {
-    match tier {
-        Tier::User => {}
-        Tier::Robot(rights) if !rights.sees_all() => {}
-        _ => return None,
+    if tier != Tier::User {
+        return None;
     }
     let mut lacks: BTreeMap<&Name, &str> = BTreeMap::new();
     let spaces = recorded.iter().filter_map(|(_, entry)| entry.valid());
@@ -45,8 +43,7 @@ pub(super) fn of(
     }
     let all = total(&lacks);
     for found in found {
-        // What a robot may do, it may in all that it sees.
-        if matches!(tier, Tier::Robot(_)) || found.id.is_some_and(&is_admin) {
+        if found.id.is_some_and(&is_admin) {
             lacks.remove(&found.path);
         }
     }
@@ -85,6 +82,7 @@ mod tests {
     use super::*;
     use crate::domain::record::{Entry, Kind, Record, Visibility};
     use crate::domain::records::Stored;
+    use crate::registry::harbor::rights::Rights;
     use crate::store::{Document, convert};
 
     fn found(path: &str, id: i64) -> Found {
@@ -123,7 +121,9 @@ mod tests {
             "1 of 3 spaces: project roles only; it may not see the project (any role) in hidden; it may not make pull \
              accounts and set the visibility (project admin) in guest"
         );
-        assert_eq!(of(Tier::SystemAdmin, &found, &recorded, |_| false), None);
+        for tier in [Tier::SystemAdmin, Tier::Robot(Rights::default())] {
+            assert_eq!(of(tier, &found, &recorded, |_| false), None);
+        }
         let all = of(Tier::User, &found, &[], |_| true).unwrap();
         assert_eq!((told(&all).as_str(), all.lacking.len()), ("2 of 2 spaces: project roles only", 0));
     }

@@ -1,8 +1,10 @@
 //! Which robot accounts the bindings of a registry call for. No I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::Recorded;
+use super::robots::SYSTEM;
+use super::spaces_of;
 use crate::domain::pull_secret::RobotId;
 use crate::domain::record::{Name, PullCredentials, Registry, Visibility};
 use crate::domain::records::Records;
@@ -53,6 +55,25 @@ pub(super) fn desired(
         projects.dedup_by(|next, kept| next.name == kept.name);
     }
     desired
+}
+
+/// Where accounts are that are desired: numbers of projects, or [`SYSTEM`].
+pub(super) fn places(desired: &Desired, level: RobotLevel) -> BTreeSet<i64> {
+    match level {
+        RobotLevel::System if desired.is_empty() => BTreeSet::new(),
+        RobotLevel::System => BTreeSet::from([SYSTEM]),
+        RobotLevel::Project => desired.values().flatten().map(|project| project.id).collect(),
+    }
+}
+
+/// The same by what is recorded.
+pub fn needed_places(
+    name: &Name,
+    registry: &Registry,
+    records: &Records,
+    level: RobotLevel,
+) -> BTreeSet<i64> {
+    places(&desired(name, registry, records, &spaces_of(records, name), level), level)
 }
 
 /// What accounts can be made with the rights of an account.

@@ -1,5 +1,5 @@
 //! Recorded spaces that are not on a registry's list. Each is asked for by name, some at a time; one that the account may
-//! not see is not asked for again, since the answer is the same whether it is there or not, and each question is a login.
+//! not see is not asked for again before somebody asks for that (`sync`): each question is a login.
 
 use std::collections::HashSet;
 

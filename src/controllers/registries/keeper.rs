@@ -1,7 +1,6 @@
 //! The accounts that namespaces pull with from one registry: at once when bindings change, and beside the reading of its
 //! spaces, which may take long.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::desired::{self, Desired};
 use super::ledger::Remembered;
 use super::notices::Notice;
 use super::report::{Accounts, Report};
-use super::robots::{self, Outcome, Pass, Robots, SYSTEM, Trouble};
+use super::robots::{self, Outcome, Pass, Robots, Trouble};
 use super::status::{self, Requests};
 use super::tokens::{self, Tokens};
 use super::{Registries, spaces_of};
@@ -23,7 +22,7 @@ use crate::registry::artifactory::Artifactory;
 use crate::registry::fault::Fault;
 use crate::registry::{RegistryClient, Tier};
 use crate::state::Interest;
-use crate::store::manifest::{RobotLevel, RobotStatus};
+use crate::store::manifest::RobotStatus;
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -61,6 +60,8 @@ pub(super) struct Keeper {
     pause: Duration,
     /// Why accounts could not be kept, as was last logged.
     trouble: Option<Fault>,
+    /// The same of those that are left.
+    unread: Option<Fault>,
 }
 
 impl Keeper {
@@ -79,6 +80,7 @@ impl Keeper {
             proofs: 0,
             pause: RETRY,
             trouble: None,
+            unread: None,
         }
     }
 
@@ -212,11 +214,7 @@ impl Keeper {
             }
         };
         let settings = self.shared.settings.clone();
-        let wanted = match level {
-            RobotLevel::System if self.desired.is_empty() => BTreeSet::new(),
-            RobotLevel::System => BTreeSet::from([SYSTEM]),
-            RobotLevel::Project => self.desired.values().flatten().map(|project| project.id).collect(),
-        };
+        let wanted = desired::places(&self.desired, level);
         let store = self.shared.store.clone();
         let expected =
             self.remembered.expect(&*store, &self.name, registry, client, &wanted, settings.robot_days).await;
@@ -240,8 +238,12 @@ impl Keeper {
             renew_before: self.requests.rotation.map(Timestamp::as_second),
         };
         let accounts = match self.robots.as_ref()?.reconcile(&pass, &self.desired).await {
-            Ok(Outcome { mut accounts, left }) => {
+            Ok(Outcome { mut accounts, left, unread }) => {
                 self.shared.metrics.registries.left(&self.name, left.len());
+                if let Some(fault) = unread.as_ref().filter(|_| unread != self.unread) {
+                    tracing::warn!(registry = %self.name, %fault, places = left.len(), "robot accounts that nobody needs any more may be left where they cannot be looked for");
+                }
+                self.unread = unread;
                 // What is not forgotten is looked at again, and costs no more than that.
                 if let Err(error) = self.remembered.settle(&*store, &wanted, &left).await {
                     tracing::warn!(registry = %self.name, %error, "places without robot accounts cannot be forgotten");
@@ -258,6 +260,8 @@ impl Keeper {
                 accounts
             }
             Err(Trouble::Registry(fault)) => {
+                let left = places.difference(&wanted).count();
+                self.shared.metrics.registries.left(&self.name, left);
                 Accounts { level: Some(level), trouble: Some(fault), robots: known, ..Accounts::default() }
             }
             Err(Trouble::Store(error)) => {

@@ -35,6 +35,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::task::{Id, JoinSet};
 
+pub use self::desired::needed_places;
 use self::leftovers::Leftovers;
 use self::notices::Notices;
 pub use self::plan::{Observation, Plan, Recorded};

@@ -203,16 +203,15 @@ fn credentials(checked: &Checked, access: Option<&AccountAccess>) -> Saying {
         Tier::Robot(rights) => {
             let missing = rights.missing();
             let too_old = harbor::numbers(&checked.version).is_some_and(|found| found < rights::OLDEST);
-            match (missing.is_empty(), too_old) {
-                (true, _) => Saying::yes("Robot"),
-                (false, true) => Saying::yes("RobotLimited").because(format!(
+            match (missing, too_old) {
+                (None, _) => Saying::yes("Robot"),
+                (Some(_), true) => Saying::yes("RobotLimited").because(format!(
                     "this is a robot account, and before version {} Harbor lets none make others: integrate it with a \
                      system admin's account for full work",
                     rights::OLDEST_TEXT
                 )),
-                (false, false) => Saying::yes("RobotLimited").because(format!(
-                    "this robot account may not {}; `pullgate harbor-account` prints the request for one that may",
-                    missing.join(", ")
+                (Some(missing), false) => Saying::yes("RobotLimited").because(format!(
+                    "this robot account may not {missing}; `pullgate harbor-account` prints the request for one that may"
                 )),
             }
         }

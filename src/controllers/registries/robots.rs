@@ -76,6 +76,8 @@ pub(super) struct Outcome {
     pub accounts: Accounts,
     /// Where there may be accounts that nobody needs and that could not be removed.
     pub left: BTreeSet<i64>,
+    /// Why none could be looked for in the first of these places.
+    pub unread: Option<Fault>,
 }
 
 /// What kept a pass from its end.
@@ -105,7 +107,7 @@ impl Robots {
     /// What is there could not be read.
     pub async fn reconcile(&self, pass: &Pass<'_>, desired: &Desired) -> Result<Outcome, Trouble> {
         let stored = pass.store.robots(&self.registry).await?;
-        let (mut ours, mut left) = self.ours(pass, desired, &stored).await?;
+        let (mut ours, mut left, unread) = self.ours(pass, desired, &stored).await?;
         let work: Vec<_> = desired
             .iter()
             .map(|(id, projects)| (id.clone(), projects.clone(), ours.remove(&owner(id)).unwrap_or_default()))
@@ -158,7 +160,7 @@ impl Robots {
             None => {}
         }
         self.proofs.retain(desired);
-        Ok(Outcome { accounts, left })
+        Ok(Outcome { accounts, left, unread })
     }
 
     /// Keeps the accounts of one workspace.

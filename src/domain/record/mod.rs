@@ -26,6 +26,9 @@ pub type Name = CompactString;
 /// Seconds since the Unix epoch.
 pub type UnixSeconds = i64;
 
+/// Microseconds since the Unix epoch.
+pub type UnixMicroseconds = i64;
+
 /// One of the four kinds of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -211,7 +214,7 @@ pub struct Workspace {
     /// Namespace UIDs that were seen first.
     pub pins: BTreeMap<Name, String>,
     /// When a namespace's claim was first recorded.
-    pub claimed: BTreeMap<Name, UnixSeconds>,
+    pub claimed: BTreeMap<Name, UnixMicroseconds>,
 }
 
 /// A text of at most `length` characters, with a mark where it was cut.

@@ -3,7 +3,7 @@
 //! Harbor answers 401 as well when it cannot check a password: its database is away, or the account is locked for a moment
 //! (`frozen`, 1.5 s) because somebody else failed to log in under that name. What tells them apart: a password that was
 //! looked at and found wrong is answered after those 1.5 s, a locked account at once (src/core/auth, `Login`); and
-//! `/health` says how the database is.
+//! `/health` says how the database is, up to some 10 s late, so the database is asked for something as well.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -26,12 +26,11 @@ const LOCKED: Duration = Duration::from_millis(1550);
 const OWN_LOCK: Duration = Duration::from_millis(50);
 /// How much longer it may be waited, so that two who were locked out do not meet again.
 const JITTER: Duration = Duration::from_millis(400);
-/// How long the answer about its health is waited for after a second refusal: with its database away it takes some 10 s.
-const HEALTH: Duration = Duration::from_secs(15);
-const HEALTH_OF_KNOWN: Duration = Duration::from_millis(500);
+/// How long it is waited for what Harbor says of its health after a second refusal; it answers at once.
+const HEALTH: Duration = Duration::from_secs(5);
 /// How long an account that is refused without a look at its password is not taken for rejected: one that never was
-/// accepted, and one that was.
-const NEW: Duration = Duration::from_secs(5);
+/// accepted, which is more than Harbor's health may be late, and one that was.
+const NEW: Duration = Duration::from_secs(20);
 const KNOWN: Duration = Duration::from_mins(2);
 /// Parts without which no login can be checked.
 const NEEDED: [&str; 3] = ["database", "core", "redis"];
@@ -85,7 +84,7 @@ impl Harbor {
         let mut health = pin!(self.can_check());
         if looked_at && !self.http.held_before() {
             health.await.map_err(Fault::CredentialsNotChecked)?;
-            return Err(self.http.reject());
+            return Err(self.rejected());
         }
         let pause = if looked_at { OWN_LOCK } else { LOCKED } + jitter();
         let again = async {
@@ -97,13 +96,10 @@ impl Harbor {
                 health.map_err(Fault::CredentialsNotChecked)?;
                 (again.await?, Ok(()))
             }
-            Either::Right((again, health)) => {
-                let patience = if self.http.held_before() { HEALTH_OF_KNOWN } else { HEALTH };
-                match again? {
-                    accepted @ Look::Accepted(_) => (accepted, Ok(())),
-                    refused => (refused, timeout(patience, health).await.unwrap_or(Err(Doubt::Silent))),
-                }
-            }
+            Either::Right((again, health)) => match again? {
+                accepted @ Look::Accepted(_) => (accepted, Ok(())),
+                refused => (refused, timeout(HEALTH, health).await.unwrap_or(Err(Doubt::Silent))),
+            },
         };
         match again {
             Look::Accepted(tier) => Ok(tier),
@@ -111,11 +107,20 @@ impl Harbor {
                 health.map_err(Fault::CredentialsNotChecked)?;
                 let patience = if self.http.held_before() { KNOWN } else { NEW };
                 if looked_at || self.http.doubt() > patience {
-                    return Err(self.http.reject());
+                    return Err(self.rejected());
                 }
                 Err(Fault::CredentialsNotChecked(Doubt::Locked))
             }
         }
+    }
+
+    /// The password is wrong, or that of a robot account which has another name by now.
+    fn rejected(&self) -> Fault {
+        let fault = self.http.reject();
+        // No user's name holds that sign (src/server/v2.0/handler/user.go), and the usual prefix does.
+        let by_name = self.http.username().is_some_and(|name| name.contains('$'));
+        let is_robot = by_name || matches!(self.account().tier, Some(Tier::Robot(_)));
+        if is_robot { Fault::RobotRejected } else { fault }
     }
 
     pub(super) async fn look(&self) -> Result<Look, Fault> {
@@ -138,13 +143,22 @@ impl Harbor {
         Ok(Look::Accepted(tier))
     }
 
-    /// Whether Harbor can check passwords, by its own account.
+    /// Whether Harbor can check passwords. How it says that it is may be 10 s old (src/controller/health,
+    /// `PeriodicHealthChecker`), and what the database is asked for is not.
     pub(super) async fn can_check(&self) -> Result<(), Doubt> {
         let answer = self.http.call(self.get("/health", &[])).await;
         let answer = answer.ok().filter(|answer| answer.status.is_success()).ok_or(Doubt::Silent)?;
         let Health { components } = answer.json("health").map_err(|_| Doubt::Silent)?;
         let ill = |name: &&str| components.iter().any(|c| c.name == *name && c.status != "healthy");
-        NEEDED.into_iter().find(ill).map_or(Ok(()), |name| Err(Doubt::Ill(name)))
+        if let Some(name) = NEEDED.into_iter().find(ill) {
+            return Err(Doubt::Ill(name));
+        }
+        // What everybody is shown. One attempt: the next pass asks again, and more would count as an outage.
+        match self.http.once(&self.get("/projects", &[("public", "true"), ("page_size", "1")])).await {
+            Ok(_) => Ok(()),
+            Err(Fault::Failing(500, _)) => Err(Doubt::Ill("database")),
+            Err(_) => Err(Doubt::Silent),
+        }
     }
 }
 

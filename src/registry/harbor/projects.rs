@@ -161,9 +161,8 @@ impl Harbor {
         let exists = self.request(Method::HEAD, "/projects", &[("project_name", path)]).login(Login::Own);
         match self.http.call(exists).await?.status {
             StatusCode::NOT_FOUND => return Ok(None),
+            // Whether there is one, whoever is logged in is told, also of one that is not for them.
             StatusCode::UNAUTHORIZED => return Err(self.refused()),
-            // Whoever is no system admin is not told what is not there.
-            StatusCode::FORBIDDEN if self.sees_all() => return Ok(None),
             StatusCode::FORBIDDEN => return Err(self.not_permitted("see the project".into())),
             status if status.is_success() => {}
             status => return Err(Fault::Rejected(status.as_u16())),
@@ -191,11 +190,6 @@ impl Harbor {
         let call = by_name(self.get(&format!("/projects/{path}"), &[]));
         let Numbered { project_id } = self.read(call, "see the project").await?;
         Ok(project_id)
-    }
-
-    /// Whether every project is shown to the integrating account.
-    fn sees_all(&self) -> bool {
-        matches!(self.account().tier, Some(Tier::Robot(rights)) if rights.sees_all())
     }
 
     /// Makes a project.

@@ -47,38 +47,52 @@ const RIGHTS: [Right; 10] = [
     right(PROJECT, "repository", "pull", "let pull accounts pull"),
 ];
 
+/// What is used only where an earlier integrating account, of a project admin, left pull accounts in projects. One that
+/// lacks it does all else.
+const OF_LEFTOVERS: [Right; 2] = [
+    right(PROJECT, "robot", "list", "list pull accounts of projects"),
+    right(PROJECT, "robot", "delete", "delete pull accounts of projects"),
+];
+
 /// Which of the rights that pullgate uses a robot account has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rights(u16);
+pub struct Rights {
+    /// A bit for each of [`RIGHTS`].
+    held: u16,
+    /// Harbor told them. It does to whoever may list accounts.
+    told: bool,
+}
 
 impl Rights {
     fn of(robot: &Robot) -> Self {
         let held = |(bit, right): (usize, &Right)| {
             u16::from(robot.may(right.kind, right.resource, right.action)) << bit
         };
-        Self(RIGHTS.iter().enumerate().map(held).sum())
+        Self { held: RIGHTS.iter().enumerate().map(held).sum(), told: true }
     }
 
     fn has(self, kind: &str, resource: &str, action: &str) -> bool {
         let wanted = |right: &Right| (right.kind, right.resource, right.action) == (kind, resource, action);
-        RIGHTS.iter().enumerate().any(|(bit, right)| wanted(right) && self.0 & (1 << bit) != 0)
+        RIGHTS.iter().enumerate().any(|(bit, right)| wanted(right) && self.held & (1 << bit) != 0)
     }
 
-    /// What it may not, in words, with Harbor's name of the right.
-    pub fn missing(self) -> Vec<String> {
-        let missing = RIGHTS.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) == 0);
-        missing.map(|(_, r)| format!("{} ({} {}:{})", r.to, r.kind, r.resource, r.action)).collect()
+    /// What it may not, in words, with Harbor's name of the right; `None` where nothing lacks.
+    pub fn missing(self) -> Option<String> {
+        let is_list = |right: &Right| (right.kind, right.resource, right.action) == (SYSTEM, "robot", "list");
+        let missing = RIGHTS
+            .iter()
+            .enumerate()
+            .filter(|(bit, right)| if self.told { self.held & (1 << bit) == 0 } else { is_list(right) });
+        let missing: Vec<String> =
+            missing.map(|(_, r)| format!("{} ({} {}:{})", r.to, r.kind, r.resource, r.action)).collect();
+        let rest = if self.told { "" } else { ", and without that Harbor does not tell what else it may" };
+        (!missing.is_empty()).then(|| format!("{}{rest}", missing.join(", ")))
     }
 
     /// Whether it can keep pull accounts of the whole system.
     pub fn keeps_accounts(self) -> bool {
         ["create", "list", "delete"].into_iter().all(|action| self.has(SYSTEM, "robot", action))
             && self.has(PROJECT, "repository", "pull")
-    }
-
-    /// Whether every project that there is can be seen, so that one which cannot is not there.
-    pub fn sees_all(self) -> bool {
-        self.has(SYSTEM, "project", "list") && self.has(PROJECT, "project", "read")
     }
 
     /// Whether what projects hold can be asked for at once.
@@ -92,22 +106,29 @@ impl Harbor {
     /// nothing of it is.
     pub(super) async fn rights(&self) -> Result<Rights, Fault> {
         let name = self.http.username().unwrap_or_default();
-        // Accounts are found by their own part, and where the prefix ends only Harbor knows.
+        // Accounts are found by their own part, and where the prefix ends only Harbor knows: after its last sign that no
+        // name may hold, or, where it has none, anywhere.
         let own = name.rsplit(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c)).next();
-        match self.robots(own.unwrap_or_default(), None).await {
-            Ok(robots) => {
-                Ok(robots.iter().find(|robot| robot.name == name).map(Rights::of).unwrap_or_default())
+        for part in [own.unwrap_or_default(), ""] {
+            match self.robots(part, None).await {
+                Ok(robots) => {
+                    if let Some(robot) = robots.iter().find(|robot| robot.name == name) {
+                        return Ok(Rights::of(robot));
+                    }
+                }
+                Err(Fault::NotPermitted(_)) => return Ok(Rights::default()),
+                Err(fault) => return Err(fault),
             }
-            Err(Fault::NotPermitted(_)) => Ok(Rights::default()),
-            Err(fault) => Err(fault),
         }
+        // An account of one project: what it may there is no right to the system.
+        Ok(Rights { held: 0, told: true })
     }
 }
 
 /// The body of `POST /api/v2.0/robots` for an account that may do all that pullgate uses, and nothing else.
 pub fn account(name: &str) -> Value {
     let access = |kind: &str| -> Vec<Value> {
-        let of = RIGHTS.iter().filter(|right| right.kind == kind);
+        let of = RIGHTS.iter().chain(&OF_LEFTOVERS).filter(|right| right.kind == kind);
         of.map(|right| json!({"resource": right.resource, "action": right.action})).collect()
     };
     json!({

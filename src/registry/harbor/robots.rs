@@ -146,21 +146,26 @@ fn is_pull(permission: &Permission) -> bool {
 }
 
 impl Harbor {
-    /// Accounts whose names hold `name`: those of a project, or without one those of the system, among which Harbor lists
-    /// those of projects too.
+    /// Accounts whose names hold `name`, prefixes aside: those of a project, or without one those of the system, among which
+    /// Harbor lists those of projects too before version 2.13.
     ///
     /// # Errors
     /// A page could not be read.
     pub async fn robots(&self, name: &str, project: Option<i64>) -> Result<Vec<Robot>, Fault> {
-        let q = match project {
-            None => format!("Level=system,name=~{name}"),
-            Some(id) => format!("Level=project,ProjectID={id},name=~{name}"),
+        let (q, to) = match project {
+            None if name.is_empty() => ("Level=system".to_owned(), "list robot accounts"),
+            None => (format!("Level=system,name=~{name}"), "list robot accounts"),
+            // A robot that may list those of the system needs another right for these.
+            Some(id) => (
+                format!("Level=project,ProjectID={id},name=~{name}"),
+                "list robot accounts in projects (project robot:list)",
+            ),
         };
         let mut robots = Vec::new();
         for page in 1..=PAGES {
             let (page, size) = (page.to_string(), PAGE.to_string());
             let query = [("q", q.as_str()), ("page", page.as_str()), ("page_size", size.as_str())];
-            let more: Vec<Robot> = self.read(self.get("/robots", &query), "list robot accounts").await?;
+            let more: Vec<Robot> = self.read(self.get("/robots", &query), to).await?;
             let last = more.len() < PAGE;
             robots.extend(more);
             if last {
@@ -194,7 +199,10 @@ impl Harbor {
     /// # Errors
     /// It covers what it covered, or whether it changed is not known.
     pub async fn cover(&self, robot: &Robot, projects: &[Name]) -> Result<(), Fault> {
-        // All is replaced: what is left out would be lost, and level and name must be as they are.
+        // All is replaced: what is left out would be lost, and level and name must be as they are. As they are now: an
+        // administrator may have disabled it since it was listed, and would find it enabled again.
+        let path = format!("/robots/{}", robot.id);
+        let robot: Robot = self.read(self.get(&path, &[]), "change robot accounts").await?;
         let body = json!({
             "id": robot.id,
             "name": robot.name,
@@ -204,7 +212,7 @@ impl Harbor {
             "disable": robot.disable,
             "permissions": permissions(projects),
         });
-        let call = self.request(Method::PUT, &format!("/robots/{}", robot.id), &[]).body(body);
+        let call = self.request(Method::PUT, &path, &[]).body(body);
         self.own(call, "change robot accounts").await.map(drop)
     }
 

@@ -176,6 +176,12 @@ impl Harbor {
         self.state().interventions.push((method.clone(), format!("{API}/robots"), remake));
     }
 
+    /// The switch just before the next `GET` of this path of the API, so after whoever asks listed the robots.
+    pub fn disable_robot_before(&self, path: &str, id: i64) {
+        let disable: Intervention = Box::new(move |state| state.robots.get_mut(&id).unwrap().disabled = true);
+        self.state().interventions.push((Method::GET, format!("{API}{path}"), disable));
+    }
+
     /// Every robot has another name from now on.
     pub fn set_robot_prefix(&self, prefix: &str) {
         prefix.clone_into(&mut self.state().options.robot_prefix);
@@ -225,10 +231,10 @@ impl Harbor {
         self.state().read_only = read_only;
     }
 
-    /// Takes the database away, which `GET /health` finds out only after so long, some ten seconds with a real one; with
-    /// `None` it is back.
+    /// Takes the database away. `GET /health` says for so long that it is healthy: a real one looks every ten seconds.
+    /// With `None` it is back.
     pub fn set_database_away(&self, noticed_after: Option<Duration>) {
-        self.state().database_away = noticed_after;
+        self.state().database_away = noticed_after.map(|after| (Instant::now(), after));
     }
 
     /// As if somebody had failed to log in under this name just now.

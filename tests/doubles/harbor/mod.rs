@@ -1,5 +1,5 @@
-//! A Harbor for tests, as nasty as the real one: it does what clients stumble over as goharbor/harbor 2.1 to 2.15 does
-//! it, read in its source. The API here, with `/v2` in front of a real registry.
+//! A Harbor for tests, as nasty as the real one: it does what clients stumble over as goharbor/harbor 2.1 to 2.16 does
+//! it, read in its source, and seen of a running 2.16. The API here, with `/v2` in front of a real registry.
 //!
 //! It lacks what nobody here asks for: artifacts, webhooks, replication, scans, members and the portal.
 
@@ -40,7 +40,7 @@ const API: &str = "/api/v2.0";
 /// How a Harbor is set up.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `2.1.0` to `2.15.0`; it changes what there is.
+    /// `2.1.0` to `2.16.0`; it changes what there is.
     pub version: &'static str,
     /// With TLS, this certificate.
     pub tls: Option<Leaf>,
@@ -112,16 +112,20 @@ async fn since_2_2(Of(state): Of<Held>, request: Request, next: Next) -> Respons
 }
 
 /// What Harbor answers while its database is away: what it has in memory, 401 to whoever would have to be known, and else
-/// that it failed.
+/// that it failed. Tokens it gives all the same, see [`tokens`].
 fn without_database(state: &Held, request: &Request) -> Option<Refusal> {
     state.lock().unwrap().database_away?;
-    let path = request.uri().path();
+    let (path, method) = (request.uri().path(), request.method());
     match path.strip_prefix(API) {
         Some("/systeminfo" | "/health" | "/ping") => None,
-        Some("/projects") if *request.method() == Method::HEAD => Some(Refusal::unauthorized()),
+        Some("/projects") if *method == Method::HEAD => Some(Refusal::unauthorized()),
         Some(path) if path.starts_with("/projects") => Some(Refusal::internal()),
-        Some(_) => Some(Refusal::unauthorized()),
-        None => Some(Refusal::internal()),
+        // A robot is looked for before it is asked who calls.
+        Some(path) if path.starts_with("/robots") && [Method::POST, Method::DELETE].contains(method) => {
+            Some(Refusal::internal())
+        }
+        None if path == "/service/token" => None,
+        _ => Some(Refusal::unauthorized()),
     }
 }
 

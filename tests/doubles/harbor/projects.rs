@@ -57,12 +57,13 @@ pub fn routes() -> Router<Held> {
 }
 
 impl State {
-    /// The projects that a caller is shown: all to system administrators; to others the public ones, their own, and
-    /// those that a robot has permissions in.
+    /// The projects that a caller is shown: all to system administrators and to robots that may list projects of the whole
+    /// system; to others the public ones, their own, and those that a robot has permissions in.
     fn is_listed(&self, caller: &Caller, project: &Project) -> bool {
         project.is_public()
             || self.is_sysadmin(caller)
             || self.is_admin_of(caller, project)
+            || self.require_system(caller, "project", "list").is_ok()
             || matches!(caller, Caller::Robot(id) if self.robots.get(id).is_some_and(|robot| {
                 robot.permissions.iter().any(|permission| permission.covers(project.id))
             }))
@@ -116,13 +117,13 @@ async fn list(call: Call) -> Answer {
     Ok(query.answer(shown, show))
 }
 
+/// Whoever is logged in is told whether there is one, also of one that they do not see.
 async fn exists(call: Call) -> Answer<StatusCode> {
     let query = Query::of(&call.uri)?;
     let name =
         query.get("project_name").ok_or_else(|| Refusal::parameter("project_name in query is required"))?;
-    let state = call.state();
-    state.require_project(&call.caller, state.project_named(name), "project", "read")?;
-    Ok(StatusCode::OK)
+    require_known(&call.caller)?;
+    call.state().project_named(name).map(|_| StatusCode::OK).ok_or_else(|| Refusal::not_found("project"))
 }
 
 async fn create(call: Call, Payload(wanted): Payload<ProjectReq>) -> Answer {

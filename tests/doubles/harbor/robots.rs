@@ -220,15 +220,15 @@ async fn create(call: Call, Payload(wanted): Payload<RobotReq>) -> Answer {
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(shown)).into_response())
 }
 
-/// Without a `Level` these are those of the system. With `Level=system` they are all: it asks for the right to list
-/// them, but no robot is left out for its level. With `Level=project` a `ProjectID` is needed.
+/// Without a `Level` these are those of the system. With `Level=system` too from 2.13 on, and before they are all: it asks
+/// for the right to list them, but no robot is left out for its level. With `Level=project` a `ProjectID` is needed.
 async fn list(call: Call) -> Answer {
     require_known(&call.caller)?;
     let query = Query::of(&call.uri)?;
     let state = call.state();
     let project = match (query.keyword("Level"), query.keyword("ProjectID")) {
         (None, _) => Some(0),
-        (Some(Match::Exact(level)), _) if level == "system" => None,
+        (Some(Match::Exact(level)), _) if level == "system" => state.is_at_least(2, 13).then_some(0),
         (Some(Match::Exact(level)), Some(Match::Exact(id))) if level == "project" => {
             Some(id.parse().map_err(|_| Refusal::bad_request("Project ID must be int type."))?)
         }

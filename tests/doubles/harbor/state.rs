@@ -106,8 +106,8 @@ pub struct State {
     /// When somebody of this name last failed to log in.
     pub failures: HashMap<String, Instant>,
     pub read_only: bool,
-    /// The database does not answer, which `GET /health` finds out only after so long.
-    pub database_away: Option<Duration>,
+    /// Since when the database does not answer, and after how long `GET /health` says so.
+    pub database_away: Option<(Instant, Duration)>,
     /// The error of each component that has one.
     pub ill: BTreeMap<String, String>,
     /// Of the tokens for `/v2`.

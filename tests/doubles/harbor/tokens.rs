@@ -21,7 +21,8 @@ pub fn routes() -> Router<Held> {
     Router::new().route("/service/token", get(token))
 }
 
-/// Wrong credentials are refused only where nothing is asked for: with a scope they get what everybody gets.
+/// Wrong credentials are refused only where nothing is asked for: with a scope they get what everybody gets. Without a
+/// database that is a token for nothing.
 async fn token(call: Call) -> Response {
     let pairs: Vec<_> = form_urlencoded::parse(call.uri.query().unwrap_or_default().as_bytes()).collect();
     let service = pairs.iter().find(|(name, _)| name == "service").map_or("", |(_, value)| value);
@@ -56,6 +57,7 @@ impl State {
     fn granted(&self, caller: &Caller, text: &str) -> Option<Value> {
         let (kind, name, mut actions) = scope(text).unwrap_or((text, "", Vec::new()));
         match kind {
+            _ if self.database_away.is_some() => actions.clear(),
             "repository" => {
                 let (project, _) = name.split_once('/')?;
                 let project = self.project_named(project);

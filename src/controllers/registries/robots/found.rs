@@ -38,13 +38,13 @@ pub(in super::super) struct Ours {
 
 impl Robots {
     /// Every account of this installation for this registry by whom it is for, the newest first; and where none could be
-    /// looked for.
+    /// looked for, and why not in the first of these places.
     pub(super) async fn ours(
         &self,
         pass: &Pass<'_>,
         desired: &Desired,
         stored: &[RobotId],
-    ) -> Result<(HashMap<String, Vec<Ours>>, BTreeSet<i64>), Trouble> {
+    ) -> Result<(HashMap<String, Vec<Ours>>, BTreeSet<i64>, Option<Fault>), Trouble> {
         let mut needed = BTreeSet::new();
         match pass.level {
             RobotLevel::System => drop(needed.insert(SYSTEM)),
@@ -66,11 +66,14 @@ impl Robots {
         let recorded = pass.recorded.iter().filter_map(|(_, entry)| entry.valid());
         let gone: BTreeSet<i64> =
             recorded.filter(|space| space.missing).filter_map(|space| space.project.get()).collect();
-        let mut left = BTreeSet::new();
+        let (mut left, mut unread) = (BTreeSet::new(), None);
         for place in pass.places.difference(&needed).filter(|place| !gone.contains(place)) {
             match self.listed(pass.harbor, *place).await {
                 Ok(robots) => found.extend(robots.into_iter().map(|robot| (robot.id, (*place, robot)))),
-                Err(_) => drop(left.insert(*place)),
+                Err(fault) => {
+                    left.insert(*place);
+                    unread.get_or_insert(fault);
+                }
             }
         }
         let mut in_use = None;
@@ -95,7 +98,7 @@ impl Robots {
         for robots in ours.values_mut() {
             robots.sort_by_key(|ours| std::cmp::Reverse((ours.since, ours.robot.id)));
         }
-        Ok((ours, left))
+        Ok((ours, left, unread))
     }
 
     /// The accounts in a project, or of the system, whose names may be ours. A project that is not there has none.
