@@ -14,6 +14,7 @@
 //! | [`config`] | arguments and environment as one validated value |
 //! | [`runtime`], [`listener`], [`room`], [`health`] | tasks and signals, connections, memory for requests, readiness |
 //! | [`domain`] | what pullgate means, without I/O: references, records and their joins, the snapshot, the decision |
+//! | [`types`] | what a record is on the wire: specs, statuses, definitions, conversion, conditions |
 //! | [`store`] | where records live: a cluster's custom resources, or one file |
 //! | [`state`] | the one read model: follows the store, and tells each reader what concerns it |
 //! | [`admission`] | the webhooks: reviews, judgements, patches, answers |
@@ -48,3 +49,4 @@ mod secret_file;
 pub mod state;
 pub mod store;
 pub mod tls;
+pub mod types;

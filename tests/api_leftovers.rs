@@ -1,7 +1,8 @@
 //! Accounts that are left at registries: who sees them, and how they are forgotten.
 
 use pullgate::domain::record::{Entry, Kind, Record};
-use pullgate::store::{Credential, Ledger, RecordStore as _, convert};
+use pullgate::store::{Credential, Ledger, RecordStore as _};
+use pullgate::types::convert;
 use serde_json::json;
 
 use crate::support::api::Client;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pullgate::store::crd;
+use pullgate::types::crd;
 use reqwest::Method;
 use serde_json::{Value, json};
 

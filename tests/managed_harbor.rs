@@ -7,7 +7,8 @@ use pullgate::controllers::managed_harbor::instance::{Instance, Objects, Source,
 use pullgate::controllers::managed_harbor::{harbor_cluster, helm, record};
 use pullgate::domain::record::Kind;
 use pullgate::domain::records::Records;
-use pullgate::store::{Credential, CredentialChange, Document, names, rules};
+use pullgate::store::{Credential, CredentialChange, rules};
+use pullgate::types::{Document, names};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

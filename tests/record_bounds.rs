@@ -6,7 +6,7 @@ use pullgate::domain::record::bounds::{self, Bound};
 use pullgate::domain::record::{Entry, Kind, Record};
 use pullgate::domain::records::Records;
 use pullgate::domain::snapshot::{Settings, Snapshot};
-use pullgate::store::{Document, convert, crd};
+use pullgate::types::{Document, convert, crd};
 use serde_json::{Value, json};
 
 fn spec(kind: Kind) -> Value {

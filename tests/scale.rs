@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use pullgate::domain::record::{Entry, Kind, Space};
-use pullgate::store::Document;
 use pullgate::store::embedded::EmbeddedStore;
+use pullgate::types::Document;
 use reqwest::Method;
 use serde_json::{Value, json};
 

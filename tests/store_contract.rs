@@ -13,9 +13,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use pullgate::domain::pull_secret::{CredentialId, RobotId};
 use pullgate::domain::record::{Kind, Name, Record};
-use pullgate::store::{
-    Credential, CredentialChange, Document, Event, Precondition, RecordStore, StoreError, convert,
-};
+use pullgate::store::{Credential, CredentialChange, Event, Precondition, RecordStore, StoreError};
+use pullgate::types::{Document, convert};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use pullgate::domain::record::{Entry, Kind, Record};
 use pullgate::store::embedded::EmbeddedStore;
-use pullgate::store::{CredentialChange, Document, Event, Precondition, RecordStore, StoreError, convert};
+use pullgate::store::{CredentialChange, Event, Precondition, RecordStore, StoreError};
+use pullgate::types::{Document, convert};
 use rusqlite::Connection;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};

@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use pullgate::domain::record::Kind;
 use pullgate::store::kubernetes::KubernetesStore;
-use pullgate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError};
+use pullgate::store::{CredentialChange, Precondition, RecordStore, StoreError};
+use pullgate::types::Document;
 use serde_json::{Value, json};
 use tower::service_fn;
 

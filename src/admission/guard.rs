@@ -30,8 +30,9 @@ use crate::domain::snapshot::Snapshot;
 use crate::metrics::Webhook;
 use crate::room::Whole;
 use crate::state::{Interest, State};
-use crate::store::crd::{GROUP, VERSION};
-use crate::store::{Document, convert, rules};
+use crate::store::rules;
+use crate::types::crd::{GROUP, VERSION};
+use crate::types::{Document, convert};
 
 /// How long what is published may lag behind what was just written, at the most.
 const LAG: Duration = Duration::from_secs(1);

@@ -8,8 +8,9 @@ use super::error::ApiError;
 use super::manifest::{respond, respond_empty};
 use super::writer::ATTEMPTS;
 use crate::domain::record::{Kind, Problem};
-use crate::store::manifest::RegistryStatus;
-use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, rules};
+use crate::store::{CredentialChange, Precondition, RecordStore, StoreError, rules};
+use crate::types::Document;
+use crate::types::v1alpha1::RegistryStatus;
 
 /// Lets the namespaces of a workspace pull a space's images. Done twice, it is done.
 pub(super) async fn bind(call: Call) -> Answer {

@@ -13,10 +13,9 @@ use super::resources::visible;
 use super::writer::ATTEMPTS;
 use crate::domain::pull_secret::CredentialId;
 use crate::domain::record::{Entry, Kind, Problem, Record, Registry, RegistryType, bounds};
-use crate::store::manifest::RegistryStatus;
-use crate::store::{
-    Credential, CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names,
-};
+use crate::store::{Credential, CredentialChange, Precondition, RecordStore, StoreError};
+use crate::types::v1alpha1::RegistryStatus;
+use crate::types::{Document, convert, names};
 
 /// What the server logs in to a registry with.
 #[derive(Clone, ToSchema)]

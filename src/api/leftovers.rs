@@ -20,8 +20,9 @@ use super::call::{Answer, Call};
 use super::error::ApiError;
 use crate::controllers::registries::needed_places;
 use crate::domain::record::{Entry, Kind, Record};
-use crate::store::manifest::{RegistryStatus, RobotLevel};
-use crate::store::{Document, Ledger, StoreError, convert};
+use crate::store::{Ledger, StoreError};
+use crate::types::v1alpha1::{RegistryStatus, RobotLevel};
+use crate::types::{Document, convert};
 
 /// All that is remembered.
 #[derive(Debug, Serialize, ToSchema)]

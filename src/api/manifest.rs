@@ -13,8 +13,8 @@ use super::call::typed;
 use super::error::ApiError;
 use crate::domain::record::{Kind, Problem};
 use crate::hex::hex;
-use crate::store::Document;
-use crate::store::manifest::API_VERSION;
+use crate::types::Document;
+use crate::types::v1alpha1::API_VERSION;
 
 /// A record as it is stored.
 #[derive(Debug, Serialize, ToSchema)]

@@ -52,7 +52,7 @@ use crate::registry::metadata::Metadata;
 use crate::room::Room;
 use crate::state::State;
 use crate::store::RecordStore;
-use crate::store::manifest::{PullPolicySpec, RegistrySpec, SpaceSpec, WorkspaceSpec};
+use crate::types::v1alpha1::{PullPolicySpec, RegistrySpec, SpaceSpec, WorkspaceSpec};
 
 /// What the API serves from.
 pub struct ApiState {

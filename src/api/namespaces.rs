@@ -16,8 +16,8 @@ use super::error::ApiError;
 use crate::domain::pull_secret::{CredentialId, PULL_SECRET, RobotId};
 use crate::domain::record::{Kind, Mode, Name, Visibility};
 use crate::pull_secret::{DockerConfig, LookedUp, Resolved};
-use crate::store::manifest::{RegistryStatus, RobotStatus};
 use crate::store::{RecordStore, StoreError};
+use crate::types::v1alpha1::{RegistryStatus, RobotStatus};
 
 /// The pull secret that a namespace should have.
 #[derive(Serialize, ToSchema)]

@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::resources::visible;
 use crate::domain::conflicts::spaces_of;
 use crate::domain::record::{Entry, Kind, Owner, Record, RegistryType, Visibility};
-use crate::store::manifest::{
+use crate::types::v1alpha1::{
     AccountAccess, Condition, ConditionStatus, Integrated, Progress, RegistryStatus, RobotStatus,
     StorageSample,
 };

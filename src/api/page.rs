@@ -11,7 +11,7 @@ use super::ApiState;
 use super::auth::Caller;
 use super::error::ApiError;
 use crate::domain::record::Kind;
-use crate::store::{Document, convert};
+use crate::types::{Document, convert};
 
 const LIMIT_DEFAULT: usize = 100;
 /// Items that a page may have.

@@ -20,8 +20,9 @@ use crate::domain::record::{Entry, Kind, Record, Registry};
 use crate::registry::clients::Unconnected;
 use crate::registry::fault::Fault;
 use crate::registry::metadata::Question;
-use crate::store::manifest::{ConditionStatus, RegistryStatus};
-use crate::store::{CredentialChange, Document, Precondition, StoreError};
+use crate::store::{CredentialChange, Precondition, StoreError};
+use crate::types::Document;
+use crate::types::v1alpha1::{ConditionStatus, RegistryStatus};
 
 /// That something was asked for.
 #[derive(Debug, Serialize, ToSchema)]

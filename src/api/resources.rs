@@ -17,9 +17,8 @@ use super::page::{List, Window};
 use super::writer::{ATTEMPTS, Writer};
 use crate::domain::conflicts::removal_conflicts;
 use crate::domain::record::{Kind, Record};
-use crate::store::{
-    CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names, rules,
-};
+use crate::store::{CredentialChange, Precondition, RecordStore, StoreError, rules};
+use crate::types::{Document, convert, names};
 
 /// One kind of record as the API serves it.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,8 @@ use super::error::ApiError;
 use crate::domain::record::{Kind, Name, Record};
 use crate::domain::records::Records;
 use crate::state::State;
-use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert};
+use crate::store::{CredentialChange, Precondition, RecordStore, StoreError};
+use crate::types::{Document, convert};
 
 /// How long a write waits at most until it can be seen by reads and by the next write, after it was done.
 const PATIENCE: Duration = Duration::from_secs(2);

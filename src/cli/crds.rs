@@ -1,7 +1,7 @@
 //! `pullgate crds`: the custom resource definitions.
 
 use super::{Outcome, output};
-use crate::store::crd;
+use crate::types::crd;
 
 /// Print the custom resource definitions, for `kubectl apply -f -`
 #[derive(Debug, clap::Args)]

@@ -13,8 +13,9 @@ use crate::app::App;
 use crate::config::{CallerSource, Config, StoreSource};
 use crate::domain::record::Kind;
 use crate::domain::snapshot::Settings;
-use crate::store::{CredentialChange, Document, Precondition};
+use crate::store::{CredentialChange, Precondition};
 use crate::tls::CertificateSource;
+use crate::types::Document;
 
 /// How long the sample records may take to be in force.
 const START_MAX: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::controllers::registries::notices::Notice;
 use crate::domain::record::Kind;
 use crate::hex::short_digest;
-use crate::store::crd;
+use crate::types::crd;
 
 /// Who writes them.
 const CONTROLLER: &str = "pullgate.io/pullgate";

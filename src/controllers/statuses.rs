@@ -25,10 +25,11 @@ use crate::domain::record::{Entry, Kind, Name, Problem, Workspace};
 use crate::domain::records::{Named, Records, Stored, Touched, registry_of};
 use crate::runtime::Schedule;
 use crate::state::{Interest, State};
-use crate::store::manifest::{
+use crate::store::{CredentialChange, Event, Precondition, RecordStore, StoreError};
+use crate::types::v1alpha1::{
     Condition, Member, PullPolicyStatus, RegistryStatus, SpaceStatus, WorkspaceStatus,
 };
-use crate::store::{CredentialChange, Document, Event, Precondition, RecordStore, StoreError, conditions};
+use crate::types::{Document, conditions};
 
 /// How long changes are collected before a pass.
 const DEBOUNCE: Duration = Duration::from_millis(200);

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{Fault, Faults, Manifest};
 use crate::domain::record::{Kind, Name, Problem, UnixSeconds};
 use crate::domain::records::Records;
-use crate::store::manifest::API_VERSION;
-use crate::store::{Document, convert};
+use crate::types::v1alpha1::API_VERSION;
+use crate::types::{Document, convert};
 
 /// A record that was never stored is younger than all that were: it takes no host and no namespace from them.
 const NOT_YET_MADE: UnixSeconds = UnixSeconds::MAX;

@@ -6,10 +6,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
 
-use super::{Document, convert, names};
 use crate::domain::conflicts::conflicts;
 use crate::domain::record::{Kind, Problem};
 use crate::domain::records::Records;
+use crate::types::{Document, convert, names};
 
 /// Everything that speaks against writing `document` beside `records`, which may hold its earlier version.
 pub fn problems(records: &Records, document: &Document) -> Vec<Problem> {

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use pullgate::store::crd;
+use pullgate::types::crd;
 use reqwest::Method;
 use rustls::pki_types::PrivateSec1KeyDer;
 use rustls::pki_types::pem::PemObject;

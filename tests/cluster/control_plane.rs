@@ -15,8 +15,8 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Client, Config};
 use pullgate::domain::record::Kind;
-use pullgate::store::crd;
 use pullgate::tls::{Certificate, CertificateSource};
+use pullgate::types::crd;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 

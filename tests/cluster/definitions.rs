@@ -3,7 +3,7 @@
 use axum::http::Request;
 use kube::api::PostParams;
 use pullgate::domain::record::Kind;
-use pullgate::store::crd;
+use pullgate::types::crd;
 use serde_json::{Value, json};
 
 use crate::control_plane::{install, record, records, turn, uninstall};

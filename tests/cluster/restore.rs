@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use pullgate::domain::record::Kind;
-use pullgate::store::crd;
+use pullgate::types::crd;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use pullgate::domain::record::Kind;
-use pullgate::store::crd;
+use pullgate::types::crd;
 use serde_json::{Value, json};
 
 use crate::control_plane::{install, record, records, review, serve, turn, uninstall};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use pullgate::domain::record::Kind;
-use pullgate::store::crd;
+use pullgate::types::crd;
 use serde_json::{Value, json};
 
 use crate::balancer::Balancer;

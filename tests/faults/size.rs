@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kube::Client;
 use kube::api::{ListParams, Patch, PatchParams};
 use pullgate::domain::record::Kind;
-use pullgate::store::crd;
+use pullgate::types::crd;
 use serde_json::{Value, json};
 
 use crate::control_plane::{install, namespace, records, serve_in};

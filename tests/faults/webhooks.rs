@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, DynamicObject, PostParams};
 use pullgate::domain::record::Kind;
-use pullgate::store::crd;
+use pullgate::types::crd;
 use serde_json::{Value, json};
 
 use crate::control_plane::{install, namespace, record, records};

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use pullgate::domain::record::Kind;
-use pullgate::store::crd;
+use pullgate::types::crd;
 use reqwest::Method;
 use serde_json::{Value, json};
 

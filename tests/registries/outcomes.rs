@@ -10,7 +10,7 @@ use pullgate::registry::harbor::NewRobot;
 use pullgate::registry::http::Target;
 use pullgate::registry::{self, RegistryClient, Tier};
 use pullgate::store::Credential;
-use pullgate::store::manifest::RobotLevel;
+use pullgate::types::v1alpha1::RobotLevel;
 use url::Url;
 
 use crate::doubles::bait::Bait;

@@ -4,7 +4,7 @@ use axum::http::Method;
 use pullgate::domain::record::Kind;
 use pullgate::registry::fault::Fault;
 use pullgate::registry::harbor::NewRobot;
-use pullgate::store::manifest::RobotLevel;
+use pullgate::types::v1alpha1::RobotLevel;
 
 use super::outcomes::harbor_at;
 use super::platform::{Platform, eventually};

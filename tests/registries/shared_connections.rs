@@ -9,7 +9,7 @@ use pullgate::registry::clients::Clients;
 use pullgate::registry::http::Target;
 use pullgate::registry::http_clients::HttpClients;
 use pullgate::registry::{self, RegistryClient};
-use pullgate::store::{Document, convert};
+use pullgate::types::{Document, convert};
 use serde_json::json;
 
 use super::outcomes::target;

@@ -11,7 +11,7 @@ use pullgate::domain::decision::{Reason, Request, decide};
 use pullgate::domain::record::{Kind, RegistryType};
 use pullgate::registry::harbor::NewRobot;
 use pullgate::registry::{self, RegistryClient, fault::Fault};
-use pullgate::store::manifest::RobotLevel;
+use pullgate::types::v1alpha1::RobotLevel;
 use tokio::time::{advance, pause, resume, sleep};
 
 use super::outcomes::target;

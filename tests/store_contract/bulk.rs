@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use pullgate::domain::record::Kind;
-use pullgate::store::{Document, Precondition, RecordStore, StoreError};
+use pullgate::store::{Precondition, RecordStore, StoreError};
+use pullgate::types::Document;
 use serde_json::json;
 
 use super::{Seen, create, document, next, workspace};

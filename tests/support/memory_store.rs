@@ -14,9 +14,9 @@ use pullgate::domain::records::{Records, Touched};
 use pullgate::domain::snapshot::{Settings, Snapshot};
 use pullgate::state::State;
 use pullgate::store::{
-    Credential, CredentialChange, Document, Event, Ledger, Page, Precondition, RecordStore, StoreError,
-    convert,
+    Credential, CredentialChange, Event, Ledger, Page, Precondition, RecordStore, StoreError,
 };
+use pullgate::types::{Document, convert};
 
 pub const REFUSAL: &str =
     r#"admission webhook "naming.example.com" denied the request: ask the platform team"#;

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::{Reviews, Unanswered, User};
 use crate::api::auth::Permission;
-use crate::store::crd::{GROUP, VERSION};
+use crate::types::crd::{GROUP, VERSION};
 
 /// How long an answer may take, waiting for a turn included.
 const TIME: Duration = Duration::from_secs(5);

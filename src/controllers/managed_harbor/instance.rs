@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::record::Name;
-use crate::store::names;
+use crate::types::names;
 
 /// The user that an installation's password is for.
 const ADMIN: &str = "admin";

@@ -38,8 +38,9 @@ use crate::domain::records::Records;
 use crate::metrics::Metrics;
 use crate::runtime::Schedule;
 use crate::state::{self, Interest};
-use crate::store::conditions::Saying;
-use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert, rules};
+use crate::store::{CredentialChange, Precondition, RecordStore, StoreError, rules};
+use crate::types::conditions::Saying;
+use crate::types::{Document, convert};
 
 /// How long changes are collected before a pass.
 const DEBOUNCE: Duration = Duration::from_secs(1);

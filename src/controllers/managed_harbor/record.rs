@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::instance::{Instance, Source};
 use crate::domain::record::{Entry, Kind, Record, Registry};
-use crate::store::conditions::{self, Saying};
-use crate::store::manifest::{ConditionStatus, Followed, Integrated, RegistryStatus};
-use crate::store::{Credential, CredentialChange, Document, convert, names};
+use crate::store::{Credential, CredentialChange};
+use crate::types::conditions::{self, Saying};
+use crate::types::v1alpha1::{ConditionStatus, Followed, Integrated, RegistryStatus};
+use crate::types::{Document, convert, names};
 
 /// The condition that says how a record stands to its instance.
 const MANAGED: &str = "Managed";

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::domain::record::{Kind, Name};
-use crate::store::{Document, RecordStore, StoreError};
+use crate::store::{RecordStore, StoreError};
+use crate::types::Document;
 
 /// Spaces read at a time.
 const PAGE: usize = 10_000;

@@ -28,8 +28,8 @@ use crate::metrics::Metrics;
 use crate::pull_secret::{DockerConfig, LookedUp};
 use crate::runtime::Schedule;
 use crate::state::{Interest, State};
-use crate::store::manifest::Trouble;
 use crate::store::{RecordStore, StoreError};
+use crate::types::v1alpha1::Trouble;
 use secret::{Desired, Found};
 
 /// How long changes are collected before a pass.

@@ -10,7 +10,7 @@ use super::plan::Recorded;
 use crate::domain::record::Name;
 use crate::domain::record::bounds::LACKING;
 use crate::registry::{Found, Tier};
-use crate::store::manifest::{AccountAccess, LackingRight};
+use crate::types::v1alpha1::{AccountAccess, LackingRight};
 
 /// How far the rights go; with `None` in it they are the same in every space.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ mod tests {
     use crate::domain::record::{Entry, Kind, Record, Visibility};
     use crate::domain::records::Stored;
     use crate::registry::harbor::rights::Rights;
-    use crate::store::{Document, convert};
+    use crate::types::{Document, convert};
 
     fn found(path: &str, id: i64) -> Found {
         let visibility = Some(Visibility::Private);

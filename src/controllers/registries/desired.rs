@@ -10,7 +10,7 @@ use crate::domain::record::{Name, PullCredentials, Registry, Visibility};
 use crate::domain::records::Records;
 use crate::registry::Tier;
 use crate::registry::fault::Fault;
-use crate::store::manifest::RobotLevel;
+use crate::types::v1alpha1::RobotLevel;
 
 /// A project as it was recorded. Harbor takes names and keeps numbers: one made again under its name is another one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

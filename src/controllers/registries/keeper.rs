@@ -22,7 +22,7 @@ use crate::registry::artifactory::Artifactory;
 use crate::registry::fault::Fault;
 use crate::registry::{RegistryClient, Tier};
 use crate::state::Interest;
-use crate::store::manifest::RobotStatus;
+use crate::types::v1alpha1::RobotStatus;
 
 /// How long changes are collected before they are acted upon.
 const DEBOUNCE: Duration = Duration::from_millis(100);

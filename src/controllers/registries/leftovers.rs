@@ -16,7 +16,8 @@ use crate::registry::address::Reach;
 use crate::registry::fault::Fault;
 use crate::registry::{self, http::Target};
 use crate::state::Interest;
-use crate::store::{Document, Ledger, StoreError, convert};
+use crate::store::{Ledger, StoreError};
+use crate::types::{Document, convert};
 
 /// How often what is remembered is read while no record changes.
 const TICK: Duration = Duration::from_mins(1);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 
-use crate::store::manifest::Progress;
+use crate::types::v1alpha1::Progress;
 
 /// Counts for whoever looks meanwhile.
 #[derive(Debug, Default)]

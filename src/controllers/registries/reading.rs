@@ -19,7 +19,7 @@ use super::{Registries, access};
 use crate::domain::record::{Name, Owner, Registry};
 use crate::registry::fault::Fault;
 use crate::registry::{Found, RegistryClient, Tier, Usage};
-use crate::store::manifest::{AccountAccess, RegistryStatus};
+use crate::types::v1alpha1::{AccountAccess, RegistryStatus};
 
 /// How long a discovery goes on before its progress is told, and how often.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -9,8 +9,8 @@ use crate::domain::record::shortened;
 use crate::registry::fault::{Doubt, Fault};
 use crate::registry::harbor::{self, rights};
 use crate::registry::{Checked, Tier, Usage};
-use crate::store::conditions::{self, Saying};
-use crate::store::manifest::{
+use crate::types::conditions::{self, Saying};
+use crate::types::v1alpha1::{
     AccountAccess, Condition, DockerMethod, RegistryStatus, RobotLevel, RobotStatus, StorageSample,
 };
 

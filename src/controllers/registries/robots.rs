@@ -28,8 +28,8 @@ use crate::domain::record::{Name, Registry, UnixSeconds};
 use crate::registry::fault::Fault;
 use crate::registry::harbor::{Harbor, Robot};
 use crate::registry::http::CALLS;
-use crate::store::manifest::{RobotLevel, RobotStatus};
 use crate::store::{Credential, RecordStore, StoreError};
+use crate::types::v1alpha1::{RobotLevel, RobotStatus};
 
 /// Where accounts of the system are, among the numbers of projects that have accounts of their own.
 pub(super) const SYSTEM: i64 = 0;

@@ -17,9 +17,10 @@ use crate::domain::record::{Entry, Kind, Name, Record, Space, Visibility};
 use crate::registry::Found;
 use crate::registry::fault::Fault;
 use crate::registry::harbor::Harbor;
-use crate::store::conditions::{self, Saying};
-use crate::store::manifest::SpaceStatus;
-use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert, names};
+use crate::store::{CredentialChange, Precondition, RecordStore, StoreError};
+use crate::types::conditions::{self, Saying};
+use crate::types::v1alpha1::SpaceStatus;
+use crate::types::{Document, convert, names};
 
 /// Records written in one go.
 const CHUNK: usize = 100;

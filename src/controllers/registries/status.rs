@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use super::report::OBSERVED;
 use crate::domain::record::{Entry, Kind, Record};
-use crate::store::manifest::RegistryStatus;
-use crate::store::{CredentialChange, Document, Precondition, RecordStore, StoreError, convert};
+use crate::store::{CredentialChange, Precondition, RecordStore, StoreError};
+use crate::types::v1alpha1::RegistryStatus;
+use crate::types::{Document, convert};
 
 /// Attempts against other writers.
 const ATTEMPTS: usize = 8;

@@ -19,9 +19,9 @@ use crate::domain::record::{Kind, Name, Owner, Registry, UnixSeconds};
 use crate::registry::RegistryClient as _;
 use crate::registry::artifactory::{Artifactory, NewToken, scope, token_id};
 use crate::registry::fault::Fault;
-use crate::store::conditions::Saying;
-use crate::store::manifest::{RegistryStatus, RobotLevel, RobotStatus};
 use crate::store::{Credential, RecordStore, StoreError};
+use crate::types::conditions::Saying;
+use crate::types::v1alpha1::{RegistryStatus, RobotLevel, RobotStatus};
 
 /// Tokens that nobody uses which are taken back at a time.
 const SWEPT: usize = 100;

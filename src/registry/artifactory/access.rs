@@ -8,7 +8,7 @@ use url::Url;
 
 use super::Fault;
 use crate::domain::record::{Host, Name, PathPrefix, bounds};
-use crate::store::manifest::DockerMethod;
+use crate::types::v1alpha1::DockerMethod;
 
 /// Ports of repositories that are kept in mind.
 const PORTS: usize = 1_000;

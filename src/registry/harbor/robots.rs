@@ -14,7 +14,7 @@ use super::Harbor;
 use crate::domain::record::Name;
 use crate::registry::fault::Fault;
 use crate::registry::http::{Call, Login};
-use crate::store::manifest::RobotLevel;
+use crate::types::v1alpha1::RobotLevel;
 
 /// Accounts of a page.
 const PAGE: usize = 100;

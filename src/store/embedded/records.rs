@@ -13,7 +13,8 @@ use super::seal::{self, Key, Unsealable};
 use super::watch::{Change, Told};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name, UnixSeconds};
-use crate::store::{Credential, CredentialChange, Document, Page, Precondition, StoreError};
+use crate::store::{Credential, CredentialChange, Page, Precondition, StoreError};
+use crate::types::Document;
 
 /// The open database. Its thread is the only one that uses it, so a version read before or after some rows, outside
 /// a transaction too, is their version.

@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, Row, ffi};
 use serde_json::Value;
 
 use crate::domain::record::{Kind, Name};
-use crate::store::Document;
+use crate::types::Document;
 
 /// What [`read`] reads.
 pub(super) const COLUMNS: &str = "kind, name, version, created, spec, status, digest";

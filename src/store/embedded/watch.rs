@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use super::rows::Place;
 use super::{Command, ask};
 use crate::domain::record::{Kind, Name};
-use crate::store::{Document, Event, StoreError};
+use crate::store::{Event, StoreError};
+use crate::types::Document;
 
 /// Records read in one go; some milliseconds, in which nothing else is answered.
 const CHUNK: i64 = 500;

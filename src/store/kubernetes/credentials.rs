@@ -15,7 +15,8 @@ use super::{KubernetesStore, code, failure, objection, overtaken};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name};
 use crate::hex::short_digest;
-use crate::store::{Credential, Document, StoreError};
+use crate::store::{Credential, StoreError};
+use crate::types::Document;
 
 /// The registry that a credential belongs to.
 pub(super) const REGISTRY: &str = "pullgate.io/registry";

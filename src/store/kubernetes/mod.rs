@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 
 use self::object::RecordObject;
 use self::owners::{Registries, registry_among};
-use super::crd::{GROUP, VERSION, plural};
-use super::manifest::API_VERSION;
+use crate::types::crd::{GROUP, VERSION, plural};
+use crate::types::v1alpha1::API_VERSION;
 
 use super::{
     Credential, CredentialChange, Document, Event, Ledger, Page, Precondition, RecordStore, StoreError,

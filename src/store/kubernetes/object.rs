@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::owners::registry_among;
 use crate::domain::record::{Kind, Name};
-use crate::store::Document;
+use crate::types::Document;
 
 /// Read only: writing it back would lose what it leaves out.
 #[derive(Debug, Clone, Deserialize)]

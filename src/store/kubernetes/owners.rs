@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::{KubernetesStore, WRITES, code, failure, overtaken};
 use crate::domain::record::{Kind, Name};
-use crate::store::manifest::API_VERSION;
-use crate::store::{Document, StoreError};
+use crate::store::StoreError;
+use crate::types::Document;
+use crate::types::v1alpha1::API_VERSION;
 
 /// What names an object as the owner of another.
 pub(super) fn owner(kind: Kind, object: &DynamicObject) -> Option<OwnerReference> {

@@ -10,7 +10,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use pullgate::controllers::managed_harbor::harbor_cluster;
 use pullgate::domain::record::Kind;
-use pullgate::store::crd;
+use pullgate::types::crd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -10,8 +10,8 @@ use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Name, UnixSeconds};
 use crate::registry::fault::Fault;
 use crate::registry::harbor::{Harbor, Robot};
-use crate::store::manifest::RobotLevel;
 use crate::store::{RecordStore, StoreError};
+use crate::types::v1alpha1::RobotLevel;
 
 /// What an account's description says, for people, and for accounts of version 0.1.0, whose names do not say it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

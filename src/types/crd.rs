@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::bounds;
-use super::manifest::{
+use super::v1alpha1::{
     PullPolicySpec, PullPolicyStatus, RegistrySpec, RegistryStatus, SpaceSpec, SpaceStatus, WorkspaceSpec,
     WorkspaceStatus,
 };

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use url::Url;
 
 use self::faults::Faults;
-use super::manifest::{
+use super::v1alpha1::{
     PullPolicySpec, RegistrySpec, RegistryStatus, RobotLevel, SpaceSpec, SpaceStatus, UnmanagedDefault,
     WorkspaceSpec, WorkspaceStatus,
 };

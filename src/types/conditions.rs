@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::manifest::{Condition, ConditionStatus};
+use super::v1alpha1::{Condition, ConditionStatus};
 use crate::domain::record::{bounds, shortened};
 
 /// The condition that sums up the others.
