@@ -10,9 +10,9 @@ use anyhow::Context;
 use kube::Client;
 use tokio::time::timeout;
 
-use crate::admission::guard::{self, Guard};
 use crate::admission::handlers::{self, Admission};
 use crate::admission::pinning::Pinning;
+use crate::admission::record_webhook::{self, RecordWebhook};
 use crate::api::auth::Authority;
 use crate::api::cluster::{ApiServer, Cluster};
 use crate::api::tokens_file::TokensFile;
@@ -100,7 +100,7 @@ impl App {
                 None
             }
         };
-        if let Some(Home { client, namespace, identity, managed_harbors }) = home {
+        if let Some(ClusterContext { client, namespace, identity, managed_harbors }) = home {
             if let Some(shared) = &shared {
                 let pending = readiness.wait_for("the certificate");
                 let following = shared::follow(client.clone(), shared.clone(), certificate.clone(), pending);
@@ -130,8 +130,8 @@ impl App {
         let pinning = config.suggest_digests.then(|| Pinning::new(metadata.clone(), state.clone()));
         let room = Arc::<Room>::default();
         let admission = Admission::with_pinning(state.clone(), metrics.clone(), pinning, room.clone());
-        let guard = guard::router(Guard::new(admission.clone(), state.clone()));
-        let webhooks = handlers::router(admission).merge(guard);
+        let records = record_webhook::router(RecordWebhook::new(admission.clone(), state.clone()));
+        let webhooks = handlers::router(admission).merge(records);
         let api = ApiState::new(store.clone(), state, authority, metadata).with_room(room);
         let management = api::router(api, metrics.clone());
         let observed = health::router(metrics, readiness.clone());
@@ -188,20 +188,20 @@ impl App {
 }
 
 /// Where a replica of a cluster runs.
-struct Home {
+struct ClusterContext {
     client: Client,
     namespace: String,
     identity: String,
     managed_harbors: BTreeSet<String>,
 }
 
-async fn open(source: StoreSource) -> anyhow::Result<(Arc<dyn RecordStore>, Option<Home>)> {
+async fn open(source: StoreSource) -> anyhow::Result<(Arc<dyn RecordStore>, Option<ClusterContext>)> {
     Ok(match source {
         StoreSource::Embedded { file, key_file } => (Arc::new(EmbeddedStore::open(&file, &key_file)?), None),
         StoreSource::Kubernetes { namespace, identity, managed_harbors } => {
             let client = cluster("--store kubernetes").await?;
             let store = KubernetesStore::new(client.clone(), namespace.as_str());
-            (Arc::new(store), Some(Home { client, namespace, identity, managed_harbors }))
+            (Arc::new(store), Some(ClusterContext { client, namespace, identity, managed_harbors }))
         }
     })
 }

@@ -26,7 +26,7 @@
 //!
 //! Four journeys: a review goes `listener → admission → domain`; a binding `api → store → state → controllers → Secret`; a
 //! project `registry → controllers::registries → store → state`; a pull account `controllers::registries → registry`, and
-//! its credential `store → pull_secret → controllers::pull_secrets`.
+//! its credential `store → credentials → controllers::pull_secrets`.
 
 pub mod admission;
 pub mod api;
@@ -35,13 +35,13 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod controllers;
+pub mod credentials;
 pub mod domain;
 pub mod health;
 mod hex;
 pub mod listener;
 pub mod manifests;
 pub mod metrics;
-pub mod pull_secret;
 pub mod registry;
 pub mod room;
 pub mod runtime;

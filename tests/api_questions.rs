@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use pullgate::api::tokens_file::TokensFile;
+use pullgate::credentials::{DockerConfig, LookedUp};
 use pullgate::domain::pull_secret::CredentialId;
 use pullgate::domain::record::Kind;
-use pullgate::pull_secret::{DockerConfig, LookedUp};
 use serde_json::{Value, json};
 
 use crate::support::api::{Client, PASSWORD, credential, harbor, owned};

@@ -2,8 +2,8 @@
 //! workspace's own namespaces and for their neighbours alike.
 
 use pullgate::domain::decision::{Reason, Request, decide};
-use pullgate::domain::home::Home;
 use pullgate::domain::image::ImageRef;
+use pullgate::domain::origin::ImageOrigin;
 use pullgate::domain::snapshot::{Settings, Snapshot};
 
 use crate::support::records::{records, registry, workspace};
@@ -27,8 +27,8 @@ fn covers(snapshot: &Snapshot, image: &str) -> bool {
     let covered = member == (Reason::WorkspaceRegistry, true);
     assert_eq!(neighbour, (Reason::Unmanaged, covered), "{image}");
     assert!(covered || member == (Reason::Unmanaged, false), "{image}: {member:?}");
-    let home = snapshot.home(&ImageRef::parse(image).unwrap());
-    assert_eq!(home != Home::Unmanaged, covered, "{image}: {home:?}");
+    let origin = snapshot.origin(&ImageRef::parse(image).unwrap());
+    assert_eq!(origin != ImageOrigin::Unmanaged, covered, "{image}: {origin:?}");
     covered
 }
 

@@ -3,7 +3,6 @@
 //! No registry call, no Kubernetes call, no lock on the way of a request.
 
 pub mod answer;
-pub mod guard;
 pub mod handlers;
 pub mod images;
 pub mod json;
@@ -11,4 +10,5 @@ pub mod judge;
 pub mod patch;
 pub mod pinning;
 pub mod preview;
+pub mod record_webhook;
 pub mod review;

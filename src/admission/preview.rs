@@ -7,7 +7,7 @@ use crate::domain::snapshot::Scope;
 
 /// How a kind of object makes pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Makes {
+pub enum PodSource {
     /// It is one.
     Pod,
     /// From the template under this path.
@@ -21,23 +21,29 @@ pub enum Makes {
 }
 
 /// How the objects of a kind make pods; the kinds that the webhooks are registered for.
-pub fn makes(api_version: &str, kind: &str) -> Makes {
+pub fn makes(api_version: &str, kind: &str) -> PodSource {
     let (served, makes) = match kind {
-        "Pod" => ("v1", Makes::Pod),
-        "ReplicationController" => ("v1", Makes::Template(&["spec", "template"])),
-        "PodTemplate" => ("v1", Makes::Template(&["template"])),
+        "Pod" => ("v1", PodSource::Pod),
+        "ReplicationController" => ("v1", PodSource::Template(&["spec", "template"])),
+        "PodTemplate" => ("v1", PodSource::Template(&["template"])),
         "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
-            ("apps/v1", Makes::Template(&["spec", "template"]))
+            ("apps/v1", PodSource::Template(&["spec", "template"]))
         }
-        "Job" => ("batch/v1", Makes::Template(&["spec", "template"])),
-        "CronJob" => ("batch/v1", Makes::Template(&["spec", "jobTemplate", "spec", "template"])),
-        _ => return if makes_none(group(api_version), kind) { Makes::Nothing } else { Makes::Unknown },
+        "Job" => ("batch/v1", PodSource::Template(&["spec", "template"])),
+        "CronJob" => ("batch/v1", PodSource::Template(&["spec", "jobTemplate", "spec", "template"])),
+        _ => {
+            return if makes_none(group(api_version), kind) {
+                PodSource::Nothing
+            } else {
+                PodSource::Unknown
+            };
+        }
     };
     match group(api_version) {
         _ if api_version == served => makes,
         // `extensions/v1beta1` Deployments and the like; another group's Job is another thing.
-        "" | "apps" | "batch" | "extensions" => Makes::Outdated(served),
-        _ => Makes::Unknown,
+        "" | "apps" | "batch" | "extensions" => PodSource::Outdated(served),
+        _ => PodSource::Unknown,
     }
 }
 
@@ -132,17 +138,17 @@ mod tests {
     #[test]
     fn kinds_are_told_apart_by_group_and_version() {
         for (api_version, kind, expected) in [
-            ("v1", "Pod", Makes::Pod),
-            ("v1", "Service", Makes::Nothing),
-            ("apps/v1", "Pod", Makes::Outdated("v1")),
-            ("apps/v1", "Deployment", Makes::Template(&["spec", "template"])),
-            ("apps/v1beta2", "Deployment", Makes::Outdated("apps/v1")),
-            ("batch/v1beta1", "CronJob", Makes::Outdated("batch/v1")),
-            ("batch.volcano.sh/v1alpha1", "Job", Makes::Unknown),
-            ("serving.knative.dev/v1", "Service", Makes::Unknown),
-            ("v1", "Rollout", Makes::Unknown),
-            ("rbac.authorization.k8s.io/v1", "Role", Makes::Nothing),
-            ("autoscaling/v2", "HorizontalPodAutoscaler", Makes::Nothing),
+            ("v1", "Pod", PodSource::Pod),
+            ("v1", "Service", PodSource::Nothing),
+            ("apps/v1", "Pod", PodSource::Outdated("v1")),
+            ("apps/v1", "Deployment", PodSource::Template(&["spec", "template"])),
+            ("apps/v1beta2", "Deployment", PodSource::Outdated("apps/v1")),
+            ("batch/v1beta1", "CronJob", PodSource::Outdated("batch/v1")),
+            ("batch.volcano.sh/v1alpha1", "Job", PodSource::Unknown),
+            ("serving.knative.dev/v1", "Service", PodSource::Unknown),
+            ("v1", "Rollout", PodSource::Unknown),
+            ("rbac.authorization.k8s.io/v1", "Role", PodSource::Nothing),
+            ("autoscaling/v2", "HorizontalPodAutoscaler", PodSource::Nothing),
         ] {
             assert_eq!(makes(api_version, kind), expected, "{api_version} {kind}");
         }

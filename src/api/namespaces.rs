@@ -13,9 +13,9 @@ use super::audit::{self, Act};
 use super::auth::Caller;
 use super::call::{Answer, Call};
 use super::error::ApiError;
+use crate::credentials::{DockerConfig, LookedUp, Resolved};
 use crate::domain::pull_secret::{CredentialId, PULL_SECRET, RobotId};
 use crate::domain::record::{Kind, Mode, Name, Visibility};
-use crate::pull_secret::{DockerConfig, LookedUp, Resolved};
 use crate::store::{RecordStore, StoreError};
 use crate::types::v1alpha1::{RegistryStatus, RobotStatus};
 

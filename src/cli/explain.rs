@@ -10,8 +10,8 @@ use super::report::Verdict;
 use super::{Outcome, records};
 use crate::admission::review::{shown, shown_image};
 use crate::domain::decision::{Request, decide};
-use crate::domain::home::{Home, SpaceHome};
 use crate::domain::image::ImageRef;
+use crate::domain::origin::{ImageOrigin, SpaceOrigin};
 use crate::domain::record::{UnixSeconds, Visibility};
 use crate::domain::snapshot::{Scope, Snapshot};
 
@@ -144,15 +144,15 @@ fn explain<'r>(
 }
 
 fn source<'r>(snapshot: &'r Snapshot, image: &ImageRef<'_>) -> Source<'r> {
-    match snapshot.home(image) {
-        Home::Unmanaged => Source::Nobody,
-        Home::Platform { registry, space } => {
+    match snapshot.origin(image) {
+        ImageOrigin::Unmanaged => Source::Nobody,
+        ImageOrigin::Platform { registry, space } => {
             let path = image.path.split('/').next().unwrap_or_default().to_owned();
             let space =
-                space.map(|SpaceHome { visibility, bound }| Space { path, visibility, workspaces: bound });
+                space.map(|SpaceOrigin { visibility, bound }| Space { path, visibility, workspaces: bound });
             Source::Platform { registry, space }
         }
-        Home::Workspaces(claims) => Source::Workspaces {
+        ImageOrigin::Workspaces(claims) => Source::Workspaces {
             claims: claims.into_iter().map(|(workspace, registry)| Claim { workspace, registry }).collect(),
         },
     }

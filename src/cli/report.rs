@@ -9,7 +9,7 @@ use super::output::{CYAN, GREEN, RED, YELLOW};
 use crate::admission::answer;
 use crate::admission::images::{Object, Place};
 use crate::admission::json::Reader;
-use crate::admission::preview::{ImagePreview, Makes, group, makes, preview};
+use crate::admission::preview::{ImagePreview, PodSource, group, makes, preview};
 use crate::domain::decision::Decision;
 use crate::domain::record::{Mode, UnixSeconds};
 use crate::domain::snapshot::Snapshot;
@@ -122,15 +122,15 @@ impl Report {
         for manifest in &manifests {
             let summary = &mut report.summary;
             match makes(&manifest.api_version, &manifest.kind) {
-                Makes::Nothing => *summary.skipped.entry(manifest.kind.clone()).or_default() += 1,
-                Makes::Unknown => *summary.not_judged.entry(kind_and_group(manifest)).or_default() += 1,
-                Makes::Outdated(served) => {
+                PodSource::Nothing => *summary.skipped.entry(manifest.kind.clone()).or_default() += 1,
+                PodSource::Unknown => *summary.not_judged.entry(kind_and_group(manifest)).or_default() += 1,
+                PodSource::Outdated(served) => {
                     let (found, kind) = (&manifest.api_version, &manifest.kind);
                     let message = format!("clusters serve no {kind} as {found}; write {served}");
                     report.faults.0.push(manifest.fault("apiVersion", message));
                 }
-                Makes::Pod => report.judge(manifest, &[], namespace, snapshot, now),
-                Makes::Template(path) => report.judge(manifest, path, namespace, snapshot, now),
+                PodSource::Pod => report.judge(manifest, &[], namespace, snapshot, now),
+                PodSource::Template(path) => report.judge(manifest, path, namespace, snapshot, now),
             }
         }
         report

@@ -39,7 +39,7 @@ pub struct Seen {
 
 /// What a replica may do about a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseState {
     /// It is ours; renew it.
     Ours,
     /// Nobody's, given up or run out: take it.
@@ -49,14 +49,14 @@ pub enum Standing {
 }
 
 /// How a lease stands for the replica called `me`.
-pub fn evaluate(seen: Option<&Seen>, me: &str, now: Instant) -> Standing {
+pub fn evaluate(seen: Option<&Seen>, me: &str, now: Instant) -> LeaseState {
     match seen {
-        None => Standing::Free,
-        Some(seen) if seen.holder == me => Standing::Ours,
-        Some(seen) if seen.holder.is_empty() => Standing::Free,
+        None => LeaseState::Free,
+        Some(seen) if seen.holder == me => LeaseState::Ours,
+        Some(seen) if seen.holder.is_empty() => LeaseState::Free,
         Some(seen) => match (seen.since + DURATION).checked_duration_since(now) {
-            Some(left) if !left.is_zero() => Standing::Theirs(left),
-            _ => Standing::Free,
+            Some(left) if !left.is_zero() => LeaseState::Theirs(left),
+            _ => LeaseState::Free,
         },
     }
 }
@@ -138,7 +138,7 @@ impl Elector {
         let lease = self.leases.get_opt(&self.name).await?;
         self.note(lease.as_ref());
         let standing = evaluate(self.seen.as_ref(), &self.me, Instant::now());
-        if let Standing::Theirs(_) = standing {
+        if let LeaseState::Theirs(_) = standing {
             return Ok(false);
         }
         let post = PostParams::default();
@@ -173,12 +173,12 @@ impl Elector {
     }
 
     /// The lease as this replica's, guarded by the version that was read.
-    fn claim(&self, read: Option<Lease>, standing: Standing) -> Lease {
+    fn claim(&self, read: Option<Lease>, standing: LeaseState) -> Lease {
         let now = MicroTime(Timestamp::now());
         let mut lease = read.unwrap_or_default();
         lease.metadata = ObjectMeta { name: Some(self.name.clone()), ..lease.metadata };
         let old = lease.spec.unwrap_or_default();
-        let ours = standing == Standing::Ours;
+        let ours = standing == LeaseState::Ours;
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.me.clone()),
             lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
@@ -217,13 +217,13 @@ mod tests {
     fn a_lease_is_taken_only_when_it_was_still_for_its_whole_duration() {
         let start = Instant::now();
         let seen = |holder: &str| Seen { holder: holder.to_owned(), version: "1".to_owned(), since: start };
-        assert_eq!(evaluate(None, "a", start), Standing::Free);
-        assert_eq!(evaluate(Some(&seen("a")), "a", start + 2 * DURATION), Standing::Ours);
-        assert_eq!(evaluate(Some(&seen("")), "a", start), Standing::Free);
-        assert_eq!(evaluate(Some(&seen("b")), "a", start), Standing::Theirs(DURATION));
+        assert_eq!(evaluate(None, "a", start), LeaseState::Free);
+        assert_eq!(evaluate(Some(&seen("a")), "a", start + 2 * DURATION), LeaseState::Ours);
+        assert_eq!(evaluate(Some(&seen("")), "a", start), LeaseState::Free);
+        assert_eq!(evaluate(Some(&seen("b")), "a", start), LeaseState::Theirs(DURATION));
         let almost = start + DURATION - Duration::from_millis(1);
-        assert_eq!(evaluate(Some(&seen("b")), "a", almost), Standing::Theirs(Duration::from_millis(1)));
-        assert_eq!(evaluate(Some(&seen("b")), "a", start + DURATION), Standing::Free);
+        assert_eq!(evaluate(Some(&seen("b")), "a", almost), LeaseState::Theirs(Duration::from_millis(1)));
+        assert_eq!(evaluate(Some(&seen("b")), "a", start + DURATION), LeaseState::Free);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use kube::Client;
 use tokio::sync::watch;
 
 use super::managed_harbor::ManagedHarbors;
-use super::pull_secrets::{PullSecrets, Troubles};
+use super::pull_secrets::{PullSecretProblems, PullSecrets};
 use super::registries::Registries;
 use super::registries::notices::Notices;
 use super::statuses::Statuses;
@@ -38,7 +38,7 @@ impl Leading {
     pub async fn lead(self) {
         let Registries { store, state, metrics, .. } = self.registries.clone();
         let _leading = Gauge::raise(&metrics);
-        let (troubles, told) = watch::channel(Troubles::default());
+        let (troubles, told) = watch::channel(PullSecretProblems::default());
         let statuses = Statuses { store: store.clone(), state: state.clone(), troubles: told };
         let managed = ManagedHarbors::new(
             self.client.clone(),

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::pull_secrets::Troubles;
+use super::pull_secrets::PullSecretProblems;
 use crate::domain::conflicts::{Contested, contested, shadowed};
 use crate::domain::record::bounds::PROBLEMS;
 use crate::domain::record::{Entry, Kind, Name, Problem, Workspace};
@@ -46,7 +46,7 @@ type Key = (Kind, Name);
 
 /// What a status should say.
 #[derive(Debug, Clone, Default)]
-pub struct Saying {
+pub struct DesiredStatus {
     problems: Vec<Problem>,
     /// Of a workspace that can be read.
     membership: Option<Membership>,
@@ -54,7 +54,7 @@ pub struct Saying {
     record: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-impl PartialEq for Saying {
+impl PartialEq for DesiredStatus {
     fn eq(&self, other: &Self) -> bool {
         let same_record = match (&self.record, &other.record) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -78,7 +78,7 @@ struct Membership {
 pub struct Statuses {
     pub store: Arc<dyn RecordStore>,
     pub state: State,
-    pub troubles: watch::Receiver<Troubles>,
+    pub troubles: watch::Receiver<PullSecretProblems>,
 }
 
 impl Statuses {
@@ -87,9 +87,9 @@ impl Statuses {
         let mut changes = self.state.subscribe(Interest::Everything);
         // What is not known yet has no status.
         let mut touched = changes.next().await;
-        let mut said: Option<BTreeMap<Key, Saying>> = None;
+        let mut said: Option<BTreeMap<Key, DesiredStatus>> = None;
         let mut schedule = Schedule::new(DEBOUNCE, RETRY, RETRY_MAX);
-        let mut told = Troubles::default();
+        let mut told = PullSecretProblems::default();
         loop {
             tokio::select! {
                 news = changes.next() => {
@@ -114,9 +114,9 @@ impl Statuses {
 
     async fn pass(
         &self,
-        said: &mut Option<BTreeMap<Key, Saying>>,
+        said: &mut Option<BTreeMap<Key, DesiredStatus>>,
         touched: &Touched,
-        troubles: &Troubles,
+        troubles: &PullSecretProblems,
     ) -> Result<(), StoreError> {
         let said = match said {
             Some(said) => said,
@@ -134,7 +134,7 @@ impl Statuses {
         let over = said.keys().filter(|key| scope.covers(key) && !desired.contains_key(key));
         let over: Vec<Key> = over.cloned().collect();
         let news = desired.into_iter().filter(|(key, saying)| said.get(key) != Some(saying));
-        let news: Vec<_> = news.chain(over.into_iter().map(|key| (key, Saying::default()))).collect();
+        let news: Vec<_> = news.chain(over.into_iter().map(|key| (key, DesiredStatus::default()))).collect();
         let written = stream::iter(news).map(|(key, saying)| async move {
             let outcome = self.say(&key, &saying).await;
             (key, saying, outcome)
@@ -143,7 +143,7 @@ impl Statuses {
         let mut worst = adopted;
         while let Some((key, saying, outcome)) = written.next().await {
             match outcome {
-                Ok(()) if saying == Saying::default() => drop(said.remove(&key)),
+                Ok(()) if saying == DesiredStatus::default() => drop(said.remove(&key)),
                 Ok(()) => drop(said.insert(key, saying)),
                 Err(error) => worst = Err(error),
             }
@@ -165,7 +165,7 @@ impl Statuses {
 
     /// Spaces of which an earlier leader said that they are invalid. A watch tells of all once, a page at a time and in
     /// order; listing page by page would begin anew with each.
-    async fn said_before(&self) -> Result<BTreeMap<Key, Saying>, StoreError> {
+    async fn said_before(&self) -> Result<BTreeMap<Key, DesiredStatus>, StoreError> {
         let mut said = BTreeMap::new();
         let mut events = self.store.watch();
         while let Some(event) = events.next().await {
@@ -174,7 +174,7 @@ impl Statuses {
                     let conditions = document.status.get("conditions").and_then(Value::as_array);
                     let refused = |c: &Value| c["type"] == VALID && c["status"] == "False";
                     if conditions.is_some_and(|all| all.iter().any(refused)) {
-                        said.insert((document.kind, document.name), Saying::default());
+                        said.insert((document.kind, document.name), DesiredStatus::default());
                     }
                 }
                 Event::Synced => break,
@@ -185,7 +185,7 @@ impl Statuses {
     }
 
     /// Writes a status, if it does not say so already.
-    async fn say(&self, (kind, name): &Key, saying: &Saying) -> Result<(), StoreError> {
+    async fn say(&self, (kind, name): &Key, saying: &DesiredStatus) -> Result<(), StoreError> {
         let Some(document) = self.store.get(*kind, name).await? else { return Ok(()) };
         let status = match kind {
             Kind::Registry => edited::<RegistryStatus>(&document, saying),
@@ -240,8 +240,8 @@ impl Scope {
 }
 
 /// What the statuses of these records should say.
-fn desired(records: &Records, troubles: &Troubles, scope: &Scope) -> BTreeMap<Key, Saying> {
-    fn said<T: Send + Sync + 'static>(kind: Kind, stored: &Arc<Stored<T>>) -> (Key, Saying) {
+fn desired(records: &Records, troubles: &PullSecretProblems, scope: &Scope) -> BTreeMap<Key, DesiredStatus> {
+    fn said<T: Send + Sync + 'static>(kind: Kind, stored: &Arc<Stored<T>>) -> (Key, DesiredStatus) {
         let problems = match &stored.entry {
             Entry::Valid(_) => Vec::new(),
             Entry::Invalid(invalid) => invalid.problems.clone(),
@@ -249,9 +249,12 @@ fn desired(records: &Records, troubles: &Troubles, scope: &Scope) -> BTreeMap<Ke
         // Of a space, of which only what is wrong is said, the words are all that counts.
         let record: Option<Arc<dyn Any + Send + Sync>> =
             (kind != Kind::RegistrySpace).then(|| stored.clone() as Arc<dyn Any + Send + Sync>);
-        ((kind, stored.name.clone()), Saying { problems, membership: None, record })
+        ((kind, stored.name.clone()), DesiredStatus { problems, membership: None, record })
     }
-    fn all<T: Send + Sync + 'static>(kind: Kind, of: &Named<T>) -> impl Iterator<Item = (Key, Saying)> {
+    fn all<T: Send + Sync + 'static>(
+        kind: Kind,
+        of: &Named<T>,
+    ) -> impl Iterator<Item = (Key, DesiredStatus)> {
         of.values().map(move |stored| said(kind, stored))
     }
     let mut desired = BTreeMap::new();
@@ -296,7 +299,7 @@ fn conflict(Contested { namespace, undecided }: &Contested<'_>) -> Problem {
 }
 
 /// Namespaces of which the two say something else.
-fn differing(one: &Troubles, other: &Troubles) -> Vec<Name> {
+fn differing(one: &PullSecretProblems, other: &PullSecretProblems) -> Vec<Name> {
     let names = one.keys().chain(other.keys());
     names.filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
 }
@@ -304,7 +307,7 @@ fn differing(one: &Troubles, other: &Troubles) -> Vec<Name> {
 fn membership(
     workspace: &Workspace,
     records: &Records,
-    troubles: &Troubles,
+    troubles: &PullSecretProblems,
     conflicts: &[Contested<'_>],
 ) -> Membership {
     let member = |namespace: &Name| {
@@ -375,7 +378,7 @@ impl Status for WorkspaceStatus {
 }
 
 /// The status of a document, saying what it should. One that cannot be read is written anew.
-fn edited<S: Status>(document: &Document, saying: &Saying) -> Value {
+fn edited<S: Status>(document: &Document, saying: &DesiredStatus) -> Value {
     let mut status: S = serde_json::from_value(document.status.clone()).unwrap_or_default();
     if let Some(membership) = &saying.membership {
         status.set_membership(membership);
@@ -386,17 +389,17 @@ fn edited<S: Status>(document: &Document, saying: &Saying) -> Value {
     let unasked =
         S::awaits().filter(|awaited| conditions.iter().all(|condition| condition.r#type != *awaited));
     if let Some(awaited) = unasked {
-        let saying = conditions::Saying::unknown("NotAskedYet");
+        let saying = conditions::ConditionUpdate::unknown("NotAskedYet");
         conditions::set(conditions, awaited, saying, document.generation);
     }
     // These types always serialise.
     serde_json::to_value(&status).unwrap_or_default()
 }
 
-fn condition(saying: &Saying) -> conditions::Saying {
+fn condition(saying: &DesiredStatus) -> conditions::ConditionUpdate {
     if saying.problems.is_empty() {
-        return conditions::Saying::yes("InForce");
+        return conditions::ConditionUpdate::yes("InForce");
     }
     let problems: Vec<_> = saying.problems.iter().map(ToString::to_string).collect();
-    conditions::Saying::no("NotInForce", problems.join("; "))
+    conditions::ConditionUpdate::no("NotInForce", problems.join("; "))
 }

@@ -72,7 +72,7 @@ impl Fault {
 /// A CA that has joined the bundle takes over when the bundle was in every configuration for `settle`; see [`SETTLE`].
 pub async fn keep(client: Client, shared: Shared, settle: Duration, metrics: Arc<Metrics>) {
     let mut changes = changes(&client, &shared);
-    let mut keeper = Keeper::new(client, shared, settle, metrics);
+    let mut keeper = CertificateController::new(client, shared, settle, metrics);
     let mut failure = None;
     loop {
         let outcome = keeper.pass().await;
@@ -104,7 +104,7 @@ fn changes(client: &Client, shared: &Shared) -> BoxStream<'static, ()> {
     .boxed()
 }
 
-struct Keeper {
+struct CertificateController {
     secrets: Api<Secret>,
     /// The mutating and the validating configuration, of one form.
     configurations: [(Webhook, Api<DynamicObject>); 2],
@@ -120,13 +120,13 @@ struct Keeper {
     said: BTreeMap<&'static str, String>,
 }
 
-impl Drop for Keeper {
+impl Drop for CertificateController {
     fn drop(&mut self) {
         self.metrics.tls.no_longer_leading();
     }
 }
 
-impl Keeper {
+impl CertificateController {
     fn new(client: Client, shared: Shared, settle: Duration, metrics: Arc<Metrics>) -> Self {
         let api = |resource: &ApiResource| Api::all_with(client.clone(), resource);
         let mutating = api(&ApiResource::erase::<MutatingWebhookConfiguration>(&()));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::tree::Node;
 use super::{Fault, Manifest, Reading};
-use crate::admission::preview::{Makes, makes};
+use crate::admission::preview::{PodSource, makes};
 
 const RENDER_CHART: &str = "judge what it makes: helm template … | pullgate check -f -";
 const RENDER_KUSTOMIZATION: &str = "judge what it makes: kustomize build … | pullgate check -f -";
@@ -103,7 +103,7 @@ fn is_kustomization(stem: &str, root: &Node) -> bool {
 fn is_patch_by_name(manifest: &Manifest) -> bool {
     let name = manifest.file.rsplit('/').next().unwrap_or_default();
     name.to_ascii_lowercase().contains("patch")
-        && matches!(makes(&manifest.api_version, &manifest.kind), Makes::Pod | Makes::Template(_))
+        && matches!(makes(&manifest.api_version, &manifest.kind), PodSource::Pod | PodSource::Template(_))
         && !names_images(&manifest.root)
 }
 

@@ -36,7 +36,7 @@ const SPECIAL_V6: [&str; 4] = ["2001::/23", "2001:db8::/32", "2002::/16", "3fff:
 
 /// Which addresses may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Reach {
+pub enum AddressPolicy {
     /// The platform's own records.
     Anywhere,
     /// Public addresses and these ranges.
@@ -52,7 +52,7 @@ pub(super) enum Unreachable {
     Forbidden,
 }
 
-impl Reach {
+impl AddressPolicy {
     /// Whether a connection to `address` may be made.
     pub fn allows(&self, address: IpAddr) -> bool {
         let Self::Public { and } = self else { return true };
@@ -73,7 +73,7 @@ impl Reach {
     }
 }
 
-impl Resolve for Reach {
+impl Resolve for AddressPolicy {
     fn resolve(&self, name: Name) -> Resolving {
         let reach = self.clone();
         Box::pin(async move {
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn only_public_addresses_and_allowed_ranges_are_reached() {
-        let public = Reach::Public { and: Arc::new([]) };
+        let public = AddressPolicy::Public { and: Arc::new([]) };
         for address in [
             "127.0.0.1",
             "127.1.2.3",
@@ -148,21 +148,21 @@ mod tests {
             "100::1",
         ] {
             assert!(!public.allows(address.parse().unwrap()), "{address}");
-            assert!(Reach::Anywhere.allows(address.parse().unwrap()));
+            assert!(AddressPolicy::Anywhere.allows(address.parse().unwrap()));
         }
         for address in
             ["1.1.1.1", "172.32.0.1", "192.169.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1.1.1"]
         {
             assert!(public.allows(address.parse().unwrap()), "{address}");
         }
-        let and = Reach::Public { and: Arc::new(["10.1.0.0/16".parse().unwrap()]) };
+        let and = AddressPolicy::Public { and: Arc::new(["10.1.0.0/16".parse().unwrap()]) };
         assert!(and.allows("10.1.2.3".parse().unwrap()) && and.allows("::ffff:10.1.2.3".parse().unwrap()));
         assert!(!and.allows("10.2.0.1".parse().unwrap()));
     }
 
     #[test]
     fn addresses_in_urls_are_read_however_they_are_written() {
-        let public = Reach::Public { and: Arc::new([]) };
+        let public = AddressPolicy::Public { and: Arc::new([]) };
         for url in [
             "http://127.1",
             "http://0x7f.1",
@@ -180,14 +180,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_is_not_there_and_one_of_the_inside_read_the_same() {
-        let resolve = async |reach: Reach, name: &str| {
+        let resolve = async |reach: AddressPolicy, name: &str| {
             let Err(error) = reach.resolve(name.parse().unwrap()).await else { panic!("{name}") };
             error.downcast_ref::<Unreachable>().unwrap().clone()
         };
         for name in ["localhost", "no-such-host.invalid"] {
-            let public = Reach::Public { and: Arc::new([]) };
+            let public = AddressPolicy::Public { and: Arc::new([]) };
             assert_eq!(resolve(public, name).await, Unreachable::Forbidden, "{name}");
         }
-        assert_eq!(resolve(Reach::Anywhere, "no-such-host.invalid").await, Unreachable::Unresolved);
+        assert_eq!(resolve(AddressPolicy::Anywhere, "no-such-host.invalid").await, Unreachable::Unresolved);
     }
 }

@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
 
-use super::address::Reach;
+use super::address::AddressPolicy;
 use super::fault::Fault;
 use super::http::Target;
 use super::http_clients::HttpClients;
@@ -64,8 +64,8 @@ impl Clients {
             return Ok(connection.client.clone());
         }
         let reach = match registry.owner {
-            Owner::Platform => Reach::Anywhere,
-            Owner::Workspace(_) => Reach::Public { and: self.allowed.clone() },
+            Owner::Platform => AddressPolicy::Anywhere,
+            Owner::Workspace(_) => AddressPolicy::Public { and: self.allowed.clone() },
         };
         let target = Target::new(registry, credential, reach)?;
         let client = client_among(registry.kind, target, &self.http)?;

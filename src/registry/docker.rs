@@ -7,7 +7,7 @@ use reqwest::Method;
 use super::distribution::Distribution;
 use super::fault::{Denied, Fault};
 use super::http::{CALLS, Call, Http, Login};
-use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
+use super::{AccountRole, Checked, Found, OnProgress, RegistryClient, Usage};
 
 /// Repositories whose tags are counted; of more, none are.
 const COUNTED: usize = 50;
@@ -44,7 +44,7 @@ impl RegistryClient for Docker {
             Err(Fault::ForeignRealm(_)) if self.http.has_credential() => false,
             outcome => outcome?,
         };
-        let tier = if self.http.has_credential() { Tier::User } else { Tier::Anonymous };
+        let tier = if self.http.has_credential() { AccountRole::User } else { AccountRole::Anonymous };
         Ok(Checked {
             version: String::new(),
             tier,
@@ -58,7 +58,7 @@ impl RegistryClient for Docker {
         Ok(None)
     }
 
-    async fn usage(&self, _: Tier, _: &[Found]) -> Result<Usage, Fault> {
+    async fn usage(&self, _: AccountRole, _: &[Found]) -> Result<Usage, Fault> {
         let Some((names, more)) = self.distribution.catalog(&self.http, self.http.own()).await? else {
             return Ok(Usage::default());
         };

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 pub use self::call::{Answer, Call, Login, Target};
-use super::address::Reach;
+use super::address::AddressPolicy;
 use super::breaker::Breaker;
 use super::fault::{Doubt, Fault};
 use super::http_clients::HttpClients;
@@ -256,7 +256,7 @@ impl Http {
             if length > LARGEST {
                 return Err(Fault::TooLarge(LARGEST));
             }
-            if length > SMALL && turn.is_none() && self.target.reach != Reach::Anywhere {
+            if length > SMALL && turn.is_none() && self.target.reach != AddressPolicy::Anywhere {
                 let waited = timeout(ANSWER, LARGE_ANSWERS.acquire()).await;
                 turn = Some(waited.map_err(|_| Fault::TimedOut(ANSWER))?);
             }

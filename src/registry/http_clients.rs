@@ -13,7 +13,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use reqwest::{Client, redirect};
 
-use super::address::Reach;
+use super::address::AddressPolicy;
 use super::fault::Fault;
 use super::http::{ANSWER, CALLS, Target};
 use super::trust;
@@ -29,7 +29,7 @@ pub struct HttpClients(Mutex<HashMap<Way, Weak<Client>>>);
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Way {
     trusted: Trusted,
-    reach: Reach,
+    reach: AddressPolicy,
 }
 
 /// Whose certificates are accepted.

@@ -50,7 +50,7 @@ pub trait RegistryClient: Send + Sync {
     async fn spaces(&self, progress: OnProgress<'_>) -> Result<Option<Vec<Found>>, Fault>;
 
     /// What it holds, as far as it tells an account of this tier.
-    async fn usage(&self, tier: Tier, spaces: &[Found]) -> Result<Usage, Fault>;
+    async fn usage(&self, tier: AccountRole, spaces: &[Found]) -> Result<Usage, Fault>;
 
     /// The digest of what a tag or digest of a repository names; `None` where there is no such thing. All are valid
     /// parts of an image reference. The host tells where in the registry the repository is, never whom to ask.
@@ -97,7 +97,7 @@ pub fn client_among(
 pub struct Checked {
     /// Of its software; empty where it does not tell.
     pub version: String,
-    pub tier: Tier,
+    pub tier: AccountRole,
     /// It takes no changes for now.
     pub read_only: bool,
     /// Names of its parts that are not well.
@@ -108,7 +108,7 @@ pub struct Checked {
 
 /// How far the integrating account's rights go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tier {
+pub enum AccountRole {
     /// Everything.
     SystemAdmin,
     /// What its roles in the spaces allow.

@@ -10,7 +10,7 @@ pub const READY: &str = "Ready";
 
 /// What a condition says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saying {
+pub struct ConditionUpdate {
     pub status: ConditionStatus,
     /// One word for programs.
     pub reason: &'static str,
@@ -18,7 +18,7 @@ pub struct Saying {
     pub message: String,
 }
 
-impl Saying {
+impl ConditionUpdate {
     pub fn yes(reason: &'static str) -> Self {
         Self { status: ConditionStatus::True, reason, message: String::new() }
     }
@@ -40,7 +40,7 @@ impl Saying {
 
 /// Puts a condition in the place of the one of its type. The time of the last transition is that of its status.
 /// `generation`: of the spec that it speaks of; 0 where the store does not count.
-pub fn set(conditions: &mut Vec<Condition>, r#type: &str, saying: Saying, generation: i64) {
+pub fn set(conditions: &mut Vec<Condition>, r#type: &str, saying: ConditionUpdate, generation: i64) {
     let new = Condition {
         r#type: r#type.to_owned(),
         status: saying.status,
@@ -109,17 +109,22 @@ mod tests {
     #[test]
     fn ready_sums_up_the_others() {
         let mut all = Vec::new();
-        set(&mut all, "Valid", Saying::yes("InForce"), 3);
+        set(&mut all, "Valid", ConditionUpdate::yes("InForce"), 3);
         assert_eq!(ready(&all), Some((ConditionStatus::True, "AllIsWell", "")));
-        set(&mut all, "Reachable", Saying::unknown("NotAskedYet"), 3);
+        set(&mut all, "Reachable", ConditionUpdate::unknown("NotAskedYet"), 3);
         assert_eq!(ready(&all), Some((ConditionStatus::Unknown, "NotAskedYet", "Reachable")));
         // What is wrong comes before what is not known.
-        set(&mut all, "CredentialsValid", Saying::no("CredentialsRejected", "store the right ones"), 4);
+        set(
+            &mut all,
+            "CredentialsValid",
+            ConditionUpdate::no("CredentialsRejected", "store the right ones"),
+            4,
+        );
         let wrong = "CredentialsValid: store the right ones";
         assert_eq!(ready(&all), Some((ConditionStatus::False, "CredentialsRejected", wrong)));
         assert_eq!(all.iter().find(|c| c.r#type == READY).unwrap().observed_generation, Some(4));
         clear(&mut all, "CredentialsValid");
-        set(&mut all, "Reachable", Saying::yes("Answers"), 4);
+        set(&mut all, "Reachable", ConditionUpdate::yes("Answers"), 4);
         assert_eq!(ready(&all), Some((ConditionStatus::True, "AllIsWell", "")));
         clear(&mut all, "Valid");
         clear(&mut all, "Reachable");

@@ -201,12 +201,12 @@ pub struct Member {
     pub since: Option<Timestamp>,
     /// Why the namespace has not the pull secret that it should have; absent where it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pull_secret: Option<Trouble>,
+    pub pull_secret: Option<PullSecretProblem>,
 }
 
 /// Why a namespace has not the pull secret that it should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Trouble {
+pub enum PullSecretProblem {
     /// Somebody else made a Secret of that name; it is left alone.
     Foreign,
     /// It could not be written.

@@ -11,10 +11,10 @@ use axum::{Json, Router};
 use futures::future::{join, join_all};
 use futures::{StreamExt as _, stream};
 use pullgate::domain::record::RegistryType;
-use pullgate::registry::address::Reach;
+use pullgate::registry::address::AddressPolicy;
 use pullgate::registry::fault::Fault;
 use pullgate::registry::http::Target;
-use pullgate::registry::{self, RegistryClient, Tier};
+use pullgate::registry::{self, AccountRole, RegistryClient};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
@@ -32,7 +32,7 @@ fn client(kind: RegistryType, routes: Router) -> Arc<dyn RegistryClient> {
     let listener = socket.listen(16).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    let reach = Reach::Public { and: Arc::new(["127.0.0.0/8".parse().unwrap()]) };
+    let reach = AddressPolicy::Public { and: Arc::new(["127.0.0.0/8".parse().unwrap()]) };
     registry::client(kind, Target { reach, ..target(&url, Some(("admin", "Harbor12345"))) }).unwrap()
 }
 
@@ -75,7 +75,7 @@ async fn a_catalog_holds_names_that_there_can_be_and_no_more_than_were_asked_for
             ([("link", "</v2/_catalog>; rel=\"next\"")], Json(json!({"repositories": names})))
         });
         let client = client(RegistryType::Docker, Router::new().route("/v2/_catalog", list));
-        assert_eq!(client.usage(Tier::User, &[]).await.unwrap_err(), Fault::Malformed("the catalog"));
+        assert_eq!(client.usage(AccountRole::User, &[]).await.unwrap_err(), Fault::Malformed("the catalog"));
     }
 }
 

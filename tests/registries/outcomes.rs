@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use pullgate::domain::record::{RegistryType, Tls};
-use pullgate::registry::address::Reach;
+use pullgate::registry::address::AddressPolicy;
 use pullgate::registry::fault::Fault;
 use pullgate::registry::harbor::NewRobot;
 use pullgate::registry::http::Target;
-use pullgate::registry::{self, RegistryClient, Tier};
+use pullgate::registry::{self, AccountRole, RegistryClient};
 use pullgate::store::Credential;
 use pullgate::types::v1alpha1::RobotLevel;
 use url::Url;
@@ -30,7 +30,7 @@ pub(super) fn target(url: &str, login: Option<(&str, &str)>) -> Target {
         url: Url::parse(url).unwrap(),
         realm: None,
         tls: Tls::default(),
-        reach: Reach::Anywhere,
+        reach: AddressPolicy::Anywhere,
         credential: login.map(|(username, password)| Credential {
             username: username.into(),
             password: password.into(),
@@ -84,7 +84,7 @@ async fn what_is_no_harbor_or_too_old_or_not_well_is_told() {
     for version in ["2.4.0", "2.9.1", "2.15.0"] {
         harbor.set_version(version);
         let checked = client.check().await.unwrap();
-        assert!(checked.version.contains(version) && checked.tier == Tier::SystemAdmin);
+        assert!(checked.version.contains(version) && checked.tier == AccountRole::SystemAdmin);
     }
     harbor.set_read_only(true);
     assert!(client.check().await.unwrap().read_only);
@@ -161,7 +161,7 @@ async fn redirects_are_not_followed_and_carry_no_credential() {
 async fn a_docker_registry_is_open_or_asks_for_a_password_or_for_a_token() {
     let open = Registry::start(&Access::Open);
     let checked = docker(target(&open.url(), None)).check().await.unwrap();
-    assert_eq!((checked.anonymous, checked.tier), (Some(true), Tier::Anonymous));
+    assert_eq!((checked.anonymous, checked.tier), (Some(true), AccountRole::Anonymous));
 
     let closed = Registry::start(&Access::Password("user", "secret"));
     let checked = docker(target(&closed.url(), None)).check().await.unwrap();
@@ -211,10 +211,10 @@ async fn a_token_server_elsewhere_gets_nothing_unless_the_record_names_it() {
 async fn a_workspaces_registry_reaches_public_addresses_and_allowed_ranges_alone() {
     let harbor = Harbor::start(Options::default());
     let port = harbor.host().rsplit(':').next().unwrap().to_owned();
-    let reach = |ranges: &[&str]| Reach::Public {
+    let reach = |ranges: &[&str]| AddressPolicy::Public {
         and: ranges.iter().map(|range| range.parse::<IpNet>().unwrap()).collect(),
     };
-    let at = |url: &str, reach: Reach| {
+    let at = |url: &str, reach: AddressPolicy| {
         registry::client(RegistryType::Harbor, Target { reach, ..target(url, Some(("admin", PASSWORD))) })
             .unwrap()
     };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use pullgate::controllers::registries::{Observation, Plan, Recorded};
-use pullgate::domain::record::{Entry, Known, Small, Space, Visibility};
+use pullgate::domain::record::{CompactOption, Entry, Small, Space, Visibility};
 use pullgate::domain::records::Stored;
 use pullgate::registry::Found;
 
@@ -79,7 +79,7 @@ fn another_project_under_the_name_suspends_bindings_until_it_is_confirmed() {
     let restored = |project| {
         recorded("a", move |space: &mut Space| {
             bound(space);
-            (space.project, space.confirmed) = (Known::default(), Some(project).into());
+            (space.project, space.confirmed) = (CompactOption::default(), Some(project).into());
         })
     };
     assert!(observed(&plan(vec![found("a", 8, false)], &[restored(7)])).suspended);
@@ -98,10 +98,10 @@ fn another_project_under_the_name_suspends_bindings_until_it_is_confirmed() {
 #[test]
 fn what_an_administrator_wants_is_made_and_set() {
     let fresh = recorded("a", |space| {
-        (space.project, space.visibility) = (Known::default(), Some(Visibility::Public));
+        (space.project, space.visibility) = (CompactOption::default(), Some(Visibility::Public));
     });
     assert_eq!(plan(Vec::new(), &[fresh]).make, [("corp.a".into(), "a".into(), Visibility::Public)]);
-    let undeclared = recorded("a", |space| space.project = Known::default());
+    let undeclared = recorded("a", |space| space.project = CompactOption::default());
     assert_eq!(plan(Vec::new(), &[undeclared]).make[0].2, Visibility::Private);
     let declared = recorded("a", |space| space.visibility = Some(Visibility::Private));
     let drifted = plan(vec![found("a", 7, true)], &[declared]);

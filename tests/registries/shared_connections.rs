@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use pullgate::domain::record::{Entry, Kind, Name, Record, Registry, RegistryType, Tls};
-use pullgate::registry::address::Reach;
+use pullgate::registry::address::AddressPolicy;
 use pullgate::registry::clients::Clients;
 use pullgate::registry::http::Target;
 use pullgate::registry::http_clients::HttpClients;
@@ -71,24 +71,24 @@ async fn registries_with_the_same_tls_settings_share_a_client_and_no_credential(
 async fn no_registry_gets_a_connection_that_it_could_not_have_made() {
     let (harbor, other, clients) = (secured(), secured(), HttpClients::default());
     let port = harbor.host().rsplit(':').next().unwrap().to_owned();
-    let at = |url: &str, tls: Tls, reach: Reach| {
+    let at = |url: &str, tls: Tls, reach: AddressPolicy| {
         among(&clients, Target { tls, reach, ..target(url, Some(ADMIN)) })
     };
     let any = Tls { ca: None, skip_verify: true };
-    let lenient = at(&harbor.url(), any.clone(), Reach::Anywhere);
+    let lenient = at(&harbor.url(), any.clone(), AddressPolicy::Anywhere);
     lenient.check().await.unwrap();
-    let right = at(&harbor.url(), trusting(harbor.ca()), Reach::Anywhere);
+    let right = at(&harbor.url(), trusting(harbor.ca()), AddressPolicy::Anywhere);
     right.check().await.unwrap();
     assert_eq!(clients.count(), 2);
     for tls in [trusting(other.ca()), Tls::default()] {
-        let strict = at(&harbor.url(), tls, Reach::Anywhere);
+        let strict = at(&harbor.url(), tls, AddressPolicy::Anywhere);
         assert_eq!(clients.count(), 3);
         assert_eq!(strict.check().await.unwrap_err().reason(), "TlsUnknownCA");
     }
     // By name, since a name is vetted by whoever connects and by nobody else.
     let by_name = format!("https://localhost:{port}");
-    at(&by_name, any.clone(), Reach::Anywhere).check().await.unwrap();
-    let tenants = at(&by_name, any, Reach::Public { and: Arc::new([]) });
+    at(&by_name, any.clone(), AddressPolicy::Anywhere).check().await.unwrap();
+    let tenants = at(&by_name, any, AddressPolicy::Public { and: Arc::new([]) });
     assert_eq!(tenants.check().await.unwrap_err().reason(), "AddressForbidden");
 }
 

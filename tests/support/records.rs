@@ -1,8 +1,8 @@
 //! Small builders for records: `registry("corp").harbor().host("harbor.example.com")`.
 
 use pullgate::domain::record::{
-    Entry, Host, Injection, Known, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy, Record,
-    Registry, RegistryType, Selector, Small, Space, Tls, Unmanaged, Visibility, Workspace,
+    CompactOption, Entry, Host, Injection, Mode, Name, Owner, PathPrefix, PullCredentials, PullPolicy,
+    Record, Registry, RegistryType, Selector, Small, Space, Tls, Unmanaged, Visibility, Workspace,
 };
 use pullgate::domain::records::Records;
 
@@ -75,10 +75,10 @@ pub fn space(registry: &str, path: &str) -> Named<Space> {
         suspended: false,
         missing: false,
         proxy_cache: false,
-        project: Known::default(),
-        confirmed: Known::default(),
+        project: CompactOption::default(),
+        confirmed: CompactOption::default(),
         repositories: Small::default(),
-        storage: Known::default(),
+        storage: CompactOption::default(),
     };
     Named(format!("{registry}.{path}").into(), record)
 }

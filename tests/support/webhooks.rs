@@ -8,8 +8,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use pullgate::admission::guard::{self, Guard};
 use pullgate::admission::handlers::{Admission, router};
+use pullgate::admission::record_webhook::{self, RecordWebhook};
 use pullgate::domain::records::Records;
 use pullgate::domain::snapshot::{Settings, Snapshot};
 use pullgate::metrics::Metrics;
@@ -118,8 +118,8 @@ pub fn routes(records: &Records, settings: &Settings) -> (Router, Arc<Metrics>) 
     let state = State::of(Snapshot::build(records, settings));
     let admission = Admission::new(state.clone(), metrics.clone());
     // What is fixed never catches up.
-    let guard = Guard::new(admission.clone(), state).with_lag(Duration::ZERO);
-    (router(admission).merge(guard::router(guard)), metrics)
+    let guard = RecordWebhook::new(admission.clone(), state).with_lag(Duration::ZERO);
+    (router(admission).merge(record_webhook::router(guard)), metrics)
 }
 
 impl Answer {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use pullgate::admission::guard::{Guard, router};
 use pullgate::admission::handlers::Admission;
+use pullgate::admission::record_webhook::{RecordWebhook, router};
 use pullgate::domain::record::Kind;
 use pullgate::metrics::Metrics;
 use serde_json::{Value, json};
@@ -332,7 +332,7 @@ fn hostile_bodies_are_answered_in_time_and_in_few_words() {
 async fn what_is_published_gets_time_to_catch_up() {
     let store = Arc::new(MemoryStore::default());
     let admission = Admission::new(store.state.clone(), Arc::new(Metrics::new().unwrap()));
-    let guard = router(Guard::new(admission, store.state.clone()));
+    let guard = router(RecordWebhook::new(admission, store.state.clone()));
     let registry = record("Registry", "own", &tenants("own.io", "late"));
     let ask = async || {
         let review = record_review("CREATE", "Registry", None, Some(&registry)).to_string();

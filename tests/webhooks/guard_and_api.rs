@@ -7,8 +7,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use proptest::prelude::*;
 use proptest::sample::select;
-use pullgate::admission::guard::{Guard, router};
 use pullgate::admission::handlers::Admission;
+use pullgate::admission::record_webhook::{RecordWebhook, router};
 use pullgate::domain::record::Kind;
 use pullgate::metrics::Metrics;
 use pullgate::state::State;
@@ -122,7 +122,7 @@ impl World {
             json!({"registry": "plain", "path": "two", "workspaces": ["gone", "a"]}),
         );
         let admission = Admission::new(State::default(), Arc::new(Metrics::new().unwrap()));
-        let guard = Guard::new(admission, api.store.state.clone()).with_lag(Duration::ZERO);
+        let guard = RecordWebhook::new(admission, api.store.state.clone()).with_lag(Duration::ZERO);
         Self { api, guard: router(guard) }
     }
 

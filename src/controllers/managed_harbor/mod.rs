@@ -39,7 +39,7 @@ use crate::metrics::Metrics;
 use crate::runtime::Schedule;
 use crate::state::{self, Interest};
 use crate::store::{CredentialChange, Precondition, RecordStore, StoreError, rules};
-use crate::types::conditions::Saying;
+use crate::types::conditions::ConditionUpdate;
 use crate::types::{Document, convert};
 
 /// How long changes are collected before a pass.
@@ -252,7 +252,7 @@ impl ManagedHarbors {
                 let problems = problems.join("; ");
                 pass.say(format!("{source} is not integrated: {problems}"));
                 if let Some(before) = before {
-                    let saying = record::saying(before, Saying::no("Conflict", problems));
+                    let saying = record::saying(before, ConditionUpdate::no("Conflict", problems));
                     self.write(Some(before), saying, CredentialChange::Keep).await?;
                 }
                 return Ok(State::Conflict);
@@ -276,11 +276,11 @@ impl ManagedHarbors {
     ) -> Result<(), StoreError> {
         let Some(seen) = seen.get(&source.namespace) else {
             let message = format!("namespace {} is not among those that are looked at", source.namespace);
-            return self.say(document, Saying::unknown("NotWatched").because(message)).await;
+            return self.say(document, ConditionUpdate::unknown("NotWatched").because(message)).await;
         };
         if source.installer == Installer::HarborCluster && seen.no_operator {
             let message = "the cluster knows no HarborCluster; remove the record if the Harbor has gone";
-            return self.say(document, Saying::unknown("NoOperator").because(message)).await;
+            return self.say(document, ConditionUpdate::unknown("NoOperator").because(message)).await;
         }
         if !seen.complete.contains(&source.installer) || seen.unread.contains(&source) {
             // Nothing is known of it for the moment, which is said in the log.
@@ -291,7 +291,7 @@ impl ManagedHarbors {
         if Instant::now() < end {
             pass.again = Some(pass.again.map_or(end, |again| again.min(end)));
             let message = format!("{source} is not there any more; the record goes with it");
-            return self.say(document, Saying::no("Gone", message)).await;
+            return self.say(document, ConditionUpdate::no("Gone", message)).await;
         }
         match removal::remove(&*self.store, document).await {
             Err(StoreError::NotFound { .. }) => {}
@@ -301,7 +301,7 @@ impl ManagedHarbors {
         Ok(())
     }
 
-    async fn say(&self, before: &Document, saying: Saying) -> Result<(), StoreError> {
+    async fn say(&self, before: &Document, saying: ConditionUpdate) -> Result<(), StoreError> {
         self.write(Some(before), record::saying(before, saying), CredentialChange::Keep).await
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::instance::{Instance, Source};
 use crate::domain::record::{Entry, Kind, Record, Registry};
 use crate::store::{Credential, CredentialChange};
-use crate::types::conditions::{self, Saying};
+use crate::types::conditions::{self, ConditionUpdate};
 use crate::types::v1alpha1::{ConditionStatus, Followed, Integrated, RegistryStatus};
 use crate::types::{Document, convert, names};
 
@@ -27,15 +27,15 @@ pub fn is_automatic(record: &Document) -> bool {
 }
 
 /// In step, or what is in the way of it.
-fn standing(instance: &Instance) -> Saying {
+fn standing(instance: &Instance) -> ConditionUpdate {
     match instance.trouble() {
-        None => Saying::yes("InStep"),
-        Some((reason, message)) => Saying::no(reason, message),
+        None => ConditionUpdate::yes("InStep"),
+        Some((reason, message)) => ConditionUpdate::no(reason, message),
     }
 }
 
 /// The record with this said of it, and nothing else changed.
-pub fn saying(before: &Document, saying: Saying) -> Document {
+pub fn saying(before: &Document, saying: ConditionUpdate) -> Document {
     let mut status = status(before);
     status.integrated = Some(Integrated::Automatic);
     conditions::set(&mut status.conditions, MANAGED, saying, 0);

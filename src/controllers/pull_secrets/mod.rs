@@ -20,16 +20,16 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
 use crate::cluster::client;
+use crate::credentials::{DockerConfig, LookedUp};
 use crate::domain::pull_secret::PULL_SECRET;
 use crate::domain::record::Name;
 use crate::domain::records::{Records, Touched};
 use crate::domain::snapshot::Snapshot;
 use crate::metrics::Metrics;
-use crate::pull_secret::{DockerConfig, LookedUp};
 use crate::runtime::Schedule;
 use crate::state::{Interest, State};
 use crate::store::{RecordStore, StoreError};
-use crate::types::v1alpha1::Trouble;
+use crate::types::v1alpha1::PullSecretProblem;
 use secret::{Desired, Found};
 
 /// How long changes are collected before a pass.
@@ -42,7 +42,7 @@ const TICK: Duration = Duration::from_mins(5);
 const WRITES: usize = 16;
 
 /// Namespaces without the pull secret that they should have.
-pub type Troubles = Arc<BTreeMap<Name, Trouble>>;
+pub type PullSecretProblems = Arc<BTreeMap<Name, PullSecretProblem>>;
 
 /// Reconciles the pull secret of every namespace; its dependencies.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ pub struct PullSecrets {
     pub store: Arc<dyn RecordStore>,
     pub state: State,
     pub metrics: Arc<Metrics>,
-    pub troubles: watch::Sender<Troubles>,
+    pub troubles: watch::Sender<PullSecretProblems>,
 }
 
 impl PullSecrets {
@@ -246,14 +246,14 @@ impl PullSecrets {
     fn report(&self, compared: &Compared) -> bool {
         let troubles =
             compared.0.iter().filter_map(|(namespace, trouble)| Some((namespace.clone(), (*trouble)?)));
-        let troubles: Troubles = Arc::new(troubles.collect());
+        let troubles: PullSecretProblems = Arc::new(troubles.collect());
         let count = |kind| troubles.values().filter(|trouble| **trouble == kind).count();
-        let (foreign, failures) = (count(Trouble::Foreign), count(Trouble::Failed));
+        let (foreign, failures) = (count(PullSecretProblem::Foreign), count(PullSecretProblem::Failed));
         let in_step = compared.0.len().saturating_sub(foreign + failures);
         self.metrics.leader.pull_secrets(in_step, foreign, failures);
         self.troubles.send_if_modified(|before| {
             let news = troubles.iter().filter(|(namespace, trouble)| before.get(*namespace) != Some(trouble));
-            for (namespace, _) in news.filter(|(_, trouble)| **trouble == Trouble::Foreign) {
+            for (namespace, _) in news.filter(|(_, trouble)| **trouble == PullSecretProblem::Foreign) {
                 tracing::warn!(%namespace, "somebody else made the Secret {PULL_SECRET}; it is left alone, and pods there get no credentials until it is removed");
             }
             let changed = **before != *troubles;
@@ -320,12 +320,12 @@ fn owned((namespace, found): (&Name, &Found)) -> (Name, Found) {
 
 /// The namespaces that should have a Secret, and what keeps them from it.
 #[derive(Default)]
-struct Compared(BTreeMap<Name, Option<Trouble>>);
+struct Compared(BTreeMap<Name, Option<PullSecretProblem>>);
 
 impl Compared {
     fn note(&mut self, namespace: &Name, found: Option<&Found>) {
         let foreign = found.is_some_and(|found| !found.ours);
-        self.0.insert(namespace.clone(), foreign.then_some(Trouble::Foreign));
+        self.0.insert(namespace.clone(), foreign.then_some(PullSecretProblem::Foreign));
     }
 
     fn fail(&mut self, namespace: &Name, error: &kube::Error) {
@@ -335,7 +335,7 @@ impl Compared {
             _ => "the API server did not answer".to_owned(),
         };
         tracing::error!(%namespace, reason, "the Secret {PULL_SECRET} cannot be written");
-        self.0.insert(namespace.clone(), Some(Trouble::Failed));
+        self.0.insert(namespace.clone(), Some(PullSecretProblem::Failed));
     }
 }
 

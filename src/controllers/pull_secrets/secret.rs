@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 
+use crate::credentials::DockerConfig;
 use crate::domain::pull_secret::PULL_SECRET;
-use crate::pull_secret::DockerConfig;
 
 /// Who applies the Secret, as the API server keeps it beside the object.
 const MANAGER: &str = "pullgate";

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::plan::Recorded;
 use crate::domain::record::Name;
 use crate::domain::record::bounds::LACKING;
-use crate::registry::{Found, Tier};
+use crate::registry::{AccountRole, Found};
 use crate::types::v1alpha1::{AccountAccess, LackingRight};
 
 /// How far the rights go; with `None` in it they are the same in every space.
@@ -23,12 +23,12 @@ const KEEP: &str = "make pull accounts and set the visibility (project admin)";
 /// `None` where the account may do everything everywhere, or its rights are not told by project, as those of a robot, whose
 /// rights say more. `is_admin`: whether it is an admin of the project of this number.
 pub(super) fn of(
-    tier: Tier,
+    tier: AccountRole,
     found: &[Found],
     recorded: &[Recorded],
     is_admin: impl Fn(i64) -> bool,
 ) -> Option<AccountAccess> {
-    if tier != Tier::User {
+    if tier != AccountRole::User {
         return None;
     }
     let mut lacks: BTreeMap<&Name, &str> = BTreeMap::new();
@@ -108,7 +108,7 @@ mod tests {
             recorded("gone", Some(4), true),
             recorded("never-made", None, false),
         ];
-        let access = of(Tier::User, &found, &recorded, |id| id == 1).unwrap();
+        let access = of(AccountRole::User, &found, &recorded, |id| id == 1).unwrap();
         assert_eq!((access.full, access.total), (1, 3));
         let lacking: Vec<_> = access
             .lacking
@@ -121,17 +121,17 @@ mod tests {
             "1 of 3 spaces: project roles only; it may not see the project (any role) in hidden; it may not make pull \
              accounts and set the visibility (project admin) in guest"
         );
-        for tier in [Tier::SystemAdmin, Tier::Robot(Rights::default())] {
+        for tier in [AccountRole::SystemAdmin, AccountRole::Robot(Rights::default())] {
             assert_eq!(of(tier, &found, &recorded, |_| false), None);
         }
-        let all = of(Tier::User, &found, &[], |_| true).unwrap();
+        let all = of(AccountRole::User, &found, &[], |_| true).unwrap();
         assert_eq!((told(&all).as_str(), all.lacking.len()), ("2 of 2 spaces: project roles only", 0));
     }
 
     #[test]
     fn a_record_names_some_of_many() {
         let found: Vec<_> = (0..2000).map(|n| found(&format!("p{n}"), n)).collect();
-        let access = of(Tier::User, &found, &[], |id| id < 82).unwrap();
+        let access = of(AccountRole::User, &found, &[], |id| id < 82).unwrap();
         assert_eq!(
             (access.full, access.lacking[0].count, access.lacking[0].spaces.len()),
             (82, 1918, LACKING)

@@ -8,7 +8,7 @@ use super::spaces_of;
 use crate::domain::pull_secret::RobotId;
 use crate::domain::record::{Name, PullCredentials, Registry, Visibility};
 use crate::domain::records::Records;
-use crate::registry::Tier;
+use crate::registry::AccountRole;
 use crate::registry::fault::Fault;
 use crate::types::v1alpha1::RobotLevel;
 
@@ -80,12 +80,12 @@ pub fn needed_places(
 ///
 /// # Errors
 /// None can.
-pub(super) fn level(tier: Tier) -> Result<RobotLevel, Fault> {
+pub(super) fn level(tier: AccountRole) -> Result<RobotLevel, Fault> {
     match tier {
-        Tier::SystemAdmin => Ok(RobotLevel::System),
-        Tier::User => Ok(RobotLevel::Project),
-        Tier::Robot(rights) if rights.keeps_accounts() => Ok(RobotLevel::System),
-        Tier::Robot(_) | Tier::Anonymous => Err(Fault::NotPermitted(
+        AccountRole::SystemAdmin => Ok(RobotLevel::System),
+        AccountRole::User => Ok(RobotLevel::Project),
+        AccountRole::Robot(rights) if rights.keeps_accounts() => Ok(RobotLevel::System),
+        AccountRole::Robot(_) | AccountRole::Anonymous => Err(Fault::NotPermitted(
             "make robot accounts; integrate the Harbor with a robot account that may (`pullgate harbor-account` prints the \
              request for one, Harbor 2.12 and later), with a system admin's or a project admin's account, or set \
              spec.pullCredentials: Integration to hand out this one"

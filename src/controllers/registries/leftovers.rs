@@ -12,7 +12,7 @@ use super::Registries;
 use super::ledger::keep_only;
 use super::robots::Robots;
 use crate::domain::record::{Entry, Kind, Name, Record, Registry};
-use crate::registry::address::Reach;
+use crate::registry::address::AddressPolicy;
 use crate::registry::fault::Fault;
 use crate::registry::{self, http::Target};
 use crate::state::Interest;
@@ -147,7 +147,7 @@ impl Leftovers {
             let unknown = Fault::Settings("the registry's record as it was cannot be read".to_owned());
             return Ok((places, Some(unknown)));
         };
-        let client = Target::new(&registry, Some(ledger.credential.clone()), Reach::Anywhere)
+        let client = Target::new(&registry, Some(ledger.credential.clone()), AddressPolicy::Anywhere)
             .and_then(|target| registry::client(registry.kind, target));
         let client = match client {
             Ok(client) => client,

@@ -5,10 +5,10 @@
 //! nothing that was recorded of it but what is said of its health.
 
 mod access;
+mod account_controller;
 mod account_names;
 mod desired;
 mod hidden;
-mod keeper;
 mod ledger;
 mod leftovers;
 pub mod notices;

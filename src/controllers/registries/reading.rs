@@ -18,7 +18,7 @@ use super::status;
 use super::{Registries, access};
 use crate::domain::record::{Name, Owner, Registry};
 use crate::registry::fault::Fault;
-use crate::registry::{Found, RegistryClient, Tier, Usage};
+use crate::registry::{AccountRole, Found, RegistryClient, Usage};
 use crate::types::v1alpha1::{AccountAccess, RegistryStatus};
 
 /// How long a discovery goes on before its progress is told, and how often.
@@ -33,7 +33,7 @@ pub(super) struct Reading<'r> {
     pub client: &'r dyn RegistryClient,
     pub registry: &'r Registry,
     pub recorded: &'r [Recorded],
-    pub tier: Tier,
+    pub tier: AccountRole,
     /// Whether to ask what the spaces hold.
     pub measure: bool,
 }

@@ -8,8 +8,8 @@ use crate::domain::record::bounds::{COVERED, DAYS, HOURS, PREFIX, PREFIXES, USER
 use crate::domain::record::shortened;
 use crate::registry::fault::{Doubt, Fault};
 use crate::registry::harbor::{self, rights};
-use crate::registry::{Checked, Tier, Usage};
-use crate::types::conditions::{self, Saying};
+use crate::registry::{AccountRole, Checked, Usage};
+use crate::types::conditions::{self, ConditionUpdate};
 use crate::types::v1alpha1::{
     AccountAccess, Condition, DockerMethod, RegistryStatus, RobotLevel, RobotStatus, StorageSample,
 };
@@ -49,7 +49,7 @@ pub(super) struct Accounts {
     /// An account waits for its end.
     pub retiring: bool,
     /// What to say where there is no trouble, if anything other than of a Harbor's accounts.
-    pub saying: Option<Saying>,
+    pub saying: Option<ConditionUpdate>,
     /// Of an Artifactory: how docker comes to it, and what its images start with.
     pub access: Option<(Option<DockerMethod>, Vec<String>)>,
 }
@@ -81,7 +81,12 @@ impl Report {
         }
         match &self.checked {
             Some(Ok(checked)) => {
-                conditions::set(&mut status.conditions, REACHABLE, Saying::yes("Answers"), generation);
+                conditions::set(
+                    &mut status.conditions,
+                    REACHABLE,
+                    ConditionUpdate::yes("Answers"),
+                    generation,
+                );
                 conditions::set(&mut status.conditions, HEALTHY, health(checked), generation);
                 let account = credentials(checked, status.access.as_ref());
                 conditions::set(&mut status.conditions, CREDENTIALS, account, generation);
@@ -99,14 +104,19 @@ impl Report {
         }
         match &self.discovered {
             Some(Ok(counts)) => {
-                conditions::set(&mut status.conditions, DISCOVERED, Saying::yes("Complete"), generation);
+                conditions::set(
+                    &mut status.conditions,
+                    DISCOVERED,
+                    ConditionUpdate::yes("Complete"),
+                    generation,
+                );
                 status.spaces = number(counts.spaces);
                 status.public_spaces = number(counts.public);
                 status.bound_spaces = number(counts.bound);
                 status.repositories = counts.repositories.or(status.repositories);
             }
             Some(Err(fault)) => {
-                let saying = Saying::no(fault.reason(), fault.to_string());
+                let saying = ConditionUpdate::no(fault.reason(), fault.to_string());
                 conditions::set(&mut status.conditions, DISCOVERED, saying, generation);
             }
             None => {}
@@ -122,10 +132,10 @@ impl Report {
         }
         if let Some(accounts) = &self.accounts {
             let saying = match (&accounts.trouble, accounts.level) {
-                (Some(fault), _) => Some(Saying::no(fault.reason(), accounts.told(fault))),
+                (Some(fault), _) => Some(ConditionUpdate::no(fault.reason(), accounts.told(fault))),
                 (None, _) if accounts.saying.is_some() => accounts.saying.clone(),
-                (None, Some(RobotLevel::System)) => Some(Saying::yes("SystemRobots")),
-                (None, Some(RobotLevel::Project)) => Some(Saying::yes("ProjectRobots")),
+                (None, Some(RobotLevel::System)) => Some(ConditionUpdate::yes("SystemRobots")),
+                (None, Some(RobotLevel::Project)) => Some(ConditionUpdate::yes("ProjectRobots")),
                 (None, None) => None,
             };
             match saying {
@@ -180,54 +190,57 @@ fn bound(robots: &mut [RobotStatus]) {
     }
 }
 
-fn health(checked: &Checked) -> Saying {
+fn health(checked: &Checked) -> ConditionUpdate {
     if checked.read_only {
-        return Saying::no("ReadOnly", Fault::ReadOnly.to_string());
+        return ConditionUpdate::no("ReadOnly", Fault::ReadOnly.to_string());
     }
     if checked.unhealthy.is_empty() {
-        return Saying::yes("Healthy");
+        return ConditionUpdate::yes("Healthy");
     }
-    Saying::no("Unhealthy", format!("not healthy by its own account: {}", checked.unhealthy.join(", ")))
+    ConditionUpdate::no(
+        "Unhealthy",
+        format!("not healthy by its own account: {}", checked.unhealthy.join(", ")),
+    )
 }
 
-fn credentials(checked: &Checked, access: Option<&AccountAccess>) -> Saying {
+fn credentials(checked: &Checked, access: Option<&AccountAccess>) -> ConditionUpdate {
     match checked.tier {
-        Tier::SystemAdmin => Saying::yes("SystemAdmin"),
-        Tier::User => Saying::yes("NotAnAdmin").because(access.map_or_else(
+        AccountRole::SystemAdmin => ConditionUpdate::yes("SystemAdmin"),
+        AccountRole::User => ConditionUpdate::yes("NotAnAdmin").because(access.map_or_else(
             || {
                 "the account is no system admin: only what its roles allow is seen and done, and totals are not known"
                     .to_owned()
             },
             access::told,
         )),
-        Tier::Robot(rights) => {
+        AccountRole::Robot(rights) => {
             let missing = rights.missing();
             let too_old = harbor::numbers(&checked.version).is_some_and(|found| found < rights::OLDEST);
             match (missing, too_old) {
-                (None, _) => Saying::yes("Robot"),
-                (Some(_), true) => Saying::yes("RobotLimited").because(format!(
+                (None, _) => ConditionUpdate::yes("Robot"),
+                (Some(_), true) => ConditionUpdate::yes("RobotLimited").because(format!(
                     "this is a robot account, and before version {} Harbor lets none make others: integrate it with a \
                      system admin's account for full work",
                     rights::OLDEST_TEXT
                 )),
-                (Some(missing), false) => Saying::yes("RobotLimited").because(format!(
+                (Some(missing), false) => ConditionUpdate::yes("RobotLimited").because(format!(
                     "this robot account may not {missing}; `pullgate harbor-account` prints the request for one that may"
                 )),
             }
         }
-        Tier::Anonymous => Saying::yes("Anonymous"),
+        AccountRole::Anonymous => ConditionUpdate::yes("Anonymous"),
     }
 }
 
 fn failed(conditions: &mut Vec<Condition>, fault: &Fault, generation: i64) {
-    let saying = Saying::no(fault.reason(), fault.to_string());
+    let saying = ConditionUpdate::no(fault.reason(), fault.to_string());
     if let Fault::CredentialsNotChecked(doubt) = fault {
-        let unknown = |reason| Saying::unknown(reason).because(fault.to_string());
+        let unknown = |reason| ConditionUpdate::unknown(reason).because(fault.to_string());
         conditions::set(conditions, CREDENTIALS, unknown(fault.reason()), generation);
-        conditions::set(conditions, REACHABLE, Saying::yes("Answers"), generation);
+        conditions::set(conditions, REACHABLE, ConditionUpdate::yes("Answers"), generation);
         let health = match doubt {
-            Doubt::Ill(_) => Saying::no("Unhealthy", fault.to_string()),
-            _ => Saying::unknown("NotAsked"),
+            Doubt::Ill(_) => ConditionUpdate::no("Unhealthy", fault.to_string()),
+            _ => ConditionUpdate::unknown("NotAsked"),
         };
         conditions::set(conditions, HEALTHY, health, generation);
         return;
@@ -237,13 +250,13 @@ fn failed(conditions: &mut Vec<Condition>, fault: &Fault, generation: i64) {
         if *fault != Fault::CredentialsHeldBack {
             conditions::set(conditions, CREDENTIALS, saying, generation);
         }
-        conditions::set(conditions, REACHABLE, Saying::yes("Answers"), generation);
-        conditions::set(conditions, HEALTHY, Saying::unknown("NotAsked"), generation);
+        conditions::set(conditions, REACHABLE, ConditionUpdate::yes("Answers"), generation);
+        conditions::set(conditions, HEALTHY, ConditionUpdate::unknown("NotAsked"), generation);
         return;
     }
     conditions::set(conditions, REACHABLE, saying, generation);
     for unknown in [HEALTHY, CREDENTIALS] {
-        conditions::set(conditions, unknown, Saying::unknown("NotReachable"), generation);
+        conditions::set(conditions, unknown, ConditionUpdate::unknown("NotReachable"), generation);
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::desired::Project;
-use super::robots::{Ours, Pass, Robots, Trouble};
+use super::robots::{AccountProblem, Ours, Pass, Robots};
 use crate::domain::record::Name;
 use crate::registry::fault::Fault;
 
@@ -27,7 +27,7 @@ impl Robots {
         pass: &Pass<'_>,
         projects: &[Project],
         ours: &mut Vec<Ours>,
-    ) -> Result<Rights, Trouble> {
+    ) -> Result<Rights, AccountProblem> {
         let names: Vec<Name> = projects.iter().map(|project| project.name.clone()).collect();
         if ours.iter().all(|ours| self.is_covered(ours, &names)) {
             return Ok(Rights { allowed: names, ..Rights::default() });

@@ -82,7 +82,7 @@ pub(super) struct Outcome {
 
 /// What kept a pass from its end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum AccountProblem {
     #[error(transparent)]
     Registry(#[from] Fault),
     #[error(transparent)]
@@ -105,7 +105,7 @@ impl Robots {
     ///
     /// # Errors
     /// What is there could not be read.
-    pub async fn reconcile(&self, pass: &Pass<'_>, desired: &Desired) -> Result<Outcome, Trouble> {
+    pub async fn reconcile(&self, pass: &Pass<'_>, desired: &Desired) -> Result<Outcome, AccountProblem> {
         let stored = pass.store.robots(&self.registry).await?;
         let (mut ours, mut left, unread) = self.ours(pass, desired, &stored).await?;
         let work: Vec<_> = desired
@@ -129,7 +129,9 @@ impl Robots {
                     match fault {
                         // Nothing is to be done about it here; what else there is comes first.
                         Some(off @ Fault::AccountDisabled(_)) => drop(disabled.get_or_insert((id, off))),
-                        Some(fault) => drop(trouble.get_or_insert((Some(id), Trouble::Registry(fault)))),
+                        Some(fault) => {
+                            let _ = trouble.get_or_insert((Some(id), AccountProblem::Registry(fault)));
+                        }
                         None => {}
                     }
                 }
@@ -150,13 +152,13 @@ impl Robots {
         for id in stored.iter().filter(|id| !desired.contains_key(*id)) {
             pass.store.set_robot(id, None).await?;
         }
-        let disabled = disabled.map(|(id, fault)| (Some(id), Trouble::Registry(fault)));
+        let disabled = disabled.map(|(id, fault)| (Some(id), AccountProblem::Registry(fault)));
         match trouble.or(disabled) {
-            Some((id, Trouble::Registry(fault))) => {
+            Some((id, AccountProblem::Registry(fault))) => {
                 accounts.trouble = Some(fault);
                 accounts.troubled = id;
             }
-            Some((_, error @ Trouble::Store(_))) => return Err(error),
+            Some((_, error @ AccountProblem::Store(_))) => return Err(error),
             None => {}
         }
         self.proofs.retain(desired);
@@ -170,7 +172,7 @@ impl Robots {
         id: &RobotId,
         projects: &[Project],
         mut ours: Vec<Ours>,
-    ) -> Result<Kept, Trouble> {
+    ) -> Result<Kept, AccountProblem> {
         // First of all: what may no longer be pulled, no account may pull any more.
         let rights = self.cover(pass, projects, &mut ours).await?;
         let made_anew = rights.made_anew.as_ref().map(|name| Fault::MadeAnew(name.to_string()));

@@ -18,7 +18,7 @@ use crate::registry::Found;
 use crate::registry::fault::Fault;
 use crate::registry::harbor::Harbor;
 use crate::store::{CredentialChange, Precondition, RecordStore, StoreError};
-use crate::types::conditions::{self, Saying};
+use crate::types::conditions::{self, ConditionUpdate};
 use crate::types::v1alpha1::SpaceStatus;
 use crate::types::{Document, convert, names};
 
@@ -245,7 +245,7 @@ impl Spaces<'_> {
         outcome: &mut Outcome,
     ) {
         let saying = match told {
-            Ok(()) => Saying::yes("Done"),
+            Ok(()) => ConditionUpdate::yes("Done"),
             Err(fault) => {
                 let message = match fault {
                     Fault::Conflict(words) => {
@@ -253,7 +253,7 @@ impl Spaces<'_> {
                     }
                     other => format!("project {path}: {other}"),
                 };
-                Saying::no(fault.reason(), message)
+                ConditionUpdate::no(fault.reason(), message)
             }
         };
         let edit = |_: &Space, status: &mut SpaceStatus| {
@@ -331,18 +331,18 @@ fn write(space: &Space, status: &mut SpaceStatus, observation: &Observation, of:
     let unmet = matches!((space.visibility, visibility), (Some(declared), Some(flag)) if declared != flag);
     let path = &space.path;
     let said = match (missing, suspended) {
-        (true, _) => Saying::no("Missing", format!("the registry has no project {path} any more")),
-        (_, true) => Saying::no(
+        (true, _) => ConditionUpdate::no("Missing", format!("the registry has no project {path} any more")),
+        (_, true) => ConditionUpdate::no(
             "MadeAnew",
             format!(
                 "project {path} was deleted and made again under its name; set spec.projectId to status.projectId to \
                  confirm the bindings for it"
             ),
         ),
-        _ => Saying::yes("Done"),
+        _ => ConditionUpdate::yes("Done"),
     };
     let known = status.conditions.iter().any(|condition| condition.r#type == SYNCED);
-    if !unmet && (known || said != Saying::yes("Done")) {
+    if !unmet && (known || said != ConditionUpdate::yes("Done")) {
         conditions::set(&mut status.conditions, SYNCED, said, 0);
     }
     // The time alone is no news.

@@ -20,7 +20,7 @@ use crate::registry::RegistryClient as _;
 use crate::registry::artifactory::{Artifactory, NewToken, scope, token_id};
 use crate::registry::fault::Fault;
 use crate::store::{Credential, RecordStore, StoreError};
-use crate::types::conditions::Saying;
+use crate::types::conditions::ConditionUpdate;
 use crate::types::v1alpha1::{RegistryStatus, RobotLevel, RobotStatus};
 
 /// Tokens that nobody uses which are taken back at a time.
@@ -110,7 +110,7 @@ impl Tokens {
         match &used {
             Use::Token(token) => {
                 accounts.level = Some(RobotLevel::System);
-                accounts.saying = Some(Saying::yes("ScopedToken"));
+                accounts.saying = Some(ConditionUpdate::yes("ScopedToken"));
                 next = due_in(token);
                 accounts.robots.push(token.clone());
                 known.retain(|other| other.id != token.id);
@@ -118,7 +118,7 @@ impl Tokens {
             Use::Own(why, trouble) => {
                 accounts.trouble.clone_from(trouble);
                 let text = format!("the workspace's namespaces have its own credential: {why}");
-                accounts.saying = Some(Saying::yes("OwnCredential").because(text));
+                accounts.saying = Some(ConditionUpdate::yes("OwnCredential").because(text));
             }
             Use::Same(fault) => {
                 accounts = Accounts { access: accounts.access, ..unchanged(&told, fault.clone()) };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, watch};
 
 use super::Registries;
-use super::keeper::Standing;
+use super::account_controller::IntegratedAccount;
 use super::progress::Counter;
 use super::refusals::{Refusals, Wish};
 use super::spaces::{Outcome, Spaces};
@@ -22,7 +22,7 @@ use crate::state::Interest;
 pub(super) struct Wishes {
     pub name: Name,
     pub shared: Registries,
-    pub standing: watch::Receiver<Option<Standing>>,
+    pub standing: watch::Receiver<Option<IntegratedAccount>>,
     pub refusals: Arc<Mutex<Refusals>>,
     /// Told when the registry was changed, so that it is read.
     pub changed: Arc<Notify>,
@@ -63,7 +63,7 @@ impl Wishes {
     }
 
     /// Whether the client that was seen to work is that of the record as it is now.
-    async fn is_current(&self, registry: &Registry, standing: &Standing) -> bool {
+    async fn is_current(&self, registry: &Registry, standing: &IntegratedAccount) -> bool {
         let client = self.shared.clients.of(&self.name, registry).await;
         client.is_ok_and(|client| Arc::ptr_eq(&client, &standing.client))
     }

@@ -12,8 +12,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::access::Access;
+use super::account_controller::{AccountController, IntegratedAccount};
 use super::hidden::Hidden;
-use super::keeper::{Keeper, Standing};
 use super::reading::{Discovery, Reading};
 use super::refusals::Refusals;
 use super::report::{Counts, Report};
@@ -25,7 +25,7 @@ use crate::domain::record::{Name, Owner, Registry, RegistryType};
 use crate::domain::records::{Records, Stored};
 use crate::registry::clients::{self, Unconnected};
 use crate::registry::fault::Fault;
-use crate::registry::{Checked, RegistryClient, Tier};
+use crate::registry::{AccountRole, Checked, RegistryClient};
 use crate::state::Interest;
 
 /// How long changes are collected before they are acted upon.
@@ -52,7 +52,7 @@ const LOGIN: Duration = Duration::from_secs(150);
 pub(super) struct Worker {
     name: Name,
     shared: Registries,
-    standing: watch::Sender<Option<Standing>>,
+    standing: watch::Sender<Option<IntegratedAccount>>,
     /// The record that is worked for, and its client.
     connection: Option<(Registry, Arc<dyn RegistryClient>)>,
     /// What was last asked for by an administrator.
@@ -114,7 +114,8 @@ impl Worker {
 
     /// Works until the registry's record is gone.
     pub async fn run(mut self) {
-        let mut keeper = Keeper::new(self.name.clone(), self.shared.clone(), self.standing.subscribe());
+        let mut keeper =
+            AccountController::new(self.name.clone(), self.shared.clone(), self.standing.subscribe());
         let wishes = Wishes {
             name: self.name.clone(),
             shared: self.shared.clone(),
@@ -211,7 +212,7 @@ impl Worker {
         let mut next = interval;
         match client.check().await {
             Ok(checked) => {
-                let standing = Standing { client: client.clone(), tier: checked.tier };
+                let standing = IntegratedAccount { client: client.clone(), tier: checked.tier };
                 self.standing.send_if_modified(|known| {
                     let same = known.as_ref().is_some_and(|known| {
                         known.tier == standing.tier && Arc::ptr_eq(&known.client, &standing.client)
@@ -329,9 +330,9 @@ impl Worker {
         Some(Report { checked: Some(Ok(checked)), discovered, followed, ..Report::default() })
     }
 
-    fn next_login(&self, tier: Tier) -> Instant {
+    fn next_login(&self, tier: AccountRole) -> Instant {
         let pause = match tier {
-            Tier::Robot(_) => Duration::ZERO,
+            AccountRole::Robot(_) => Duration::ZERO,
             _ => LOGIN.min(LOGIN_EACH * self.shared.settings.interval),
         };
         Instant::now() + pause

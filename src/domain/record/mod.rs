@@ -78,13 +78,13 @@ pub struct Space {
     /// It is a cache of another registry, which is asked for what is not in it.
     pub proxy_cache: bool,
     /// The registry's own number of the project that was last seen.
-    pub project: Known,
+    pub project: CompactOption,
     /// The project that the bindings are for: what was there when they were made, or what an admin confirmed since.
-    pub confirmed: Known,
+    pub confirmed: CompactOption,
     /// Number of repositories, where the registry tells.
     pub repositories: Small,
     /// Bytes stored, where the registry tells.
-    pub storage: Known,
+    pub storage: CompactOption,
 }
 
 impl Space {
@@ -125,9 +125,9 @@ impl Space {
 
 /// A number that may not be known, in no more room than the number: there may be 100,000 spaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Known(i64);
+pub struct CompactOption(i64);
 
-impl Known {
+impl CompactOption {
     const NOT: i64 = i64::MIN;
 
     /// The number; `None` where it is not known.
@@ -136,19 +136,19 @@ impl Known {
     }
 }
 
-impl Default for Known {
+impl Default for CompactOption {
     fn default() -> Self {
         Self(Self::NOT)
     }
 }
 
-impl From<Option<i64>> for Known {
+impl From<Option<i64>> for CompactOption {
     fn from(number: Option<i64>) -> Self {
         Self(number.unwrap_or(Self::NOT))
     }
 }
 
-impl fmt::Debug for Known {
+impl fmt::Debug for CompactOption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.get().fmt(f)
     }

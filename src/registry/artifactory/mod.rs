@@ -21,7 +21,7 @@ use super::distribution::Distribution;
 use super::fault::{Denied, Fault};
 use super::http::{Answer, Call, Http};
 use super::words::brief;
-use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
+use super::{AccountRole, Checked, Found, OnProgress, RegistryClient, Usage};
 use crate::domain::record::bounds;
 
 const NAME: &str = "Artifactory";
@@ -139,9 +139,9 @@ impl RegistryClient for Artifactory {
         self.greet().await?;
         let version = self.log_in().await?;
         let tier = match self.ask_for_access().await? {
-            true => Tier::SystemAdmin,
-            false if self.http.has_credential() => Tier::User,
-            false => Tier::Anonymous,
+            true => AccountRole::SystemAdmin,
+            false if self.http.has_credential() => AccountRole::User,
+            false => AccountRole::Anonymous,
         };
         Ok(Checked { version, tier, read_only: false, unhealthy: Vec::new(), anonymous: None })
     }
@@ -170,7 +170,7 @@ impl RegistryClient for Artifactory {
         Ok(Some(found.collect()))
     }
 
-    async fn usage(&self, _: Tier, spaces: &[Found]) -> Result<Usage, Fault> {
+    async fn usage(&self, _: AccountRole, spaces: &[Found]) -> Result<Usage, Fault> {
         let answer = match self.own(self.get("/artifactory/api/storageinfo"), "see the storage").await {
             // It is for administrators alone.
             Err(Fault::NotPermitted(_) | Fault::NotFound | Fault::CredentialsMissing) => {

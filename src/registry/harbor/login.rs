@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::rights::Rights;
 use super::{Harbor, Health};
-use crate::registry::Tier;
+use crate::registry::AccountRole;
 use crate::registry::fault::{Doubt, Fault};
 use crate::registry::http::Login;
 
@@ -45,7 +45,7 @@ struct User {
 
 /// One login's outcome.
 pub(super) enum Look {
-    Accepted(Tier),
+    Accepted(AccountRole),
     Refused(Refusal),
 }
 
@@ -69,7 +69,7 @@ impl Harbor {
     /// # Errors
     /// [`Fault::CredentialsRejected`] where the password is wrong, [`Fault::CredentialsNotChecked`] where that cannot be
     /// told.
-    pub(super) async fn log_in(&self, refused: Option<Refusal>) -> Result<Tier, Fault> {
+    pub(super) async fn log_in(&self, refused: Option<Refusal>) -> Result<AccountRole, Fault> {
         let first = match refused {
             Some(refusal) => {
                 self.http.doubt();
@@ -119,7 +119,7 @@ impl Harbor {
         let fault = self.http.reject();
         // No user's name holds that sign (src/server/v2.0/handler/user.go), and the usual prefix does.
         let by_name = self.http.username().is_some_and(|name| name.contains('$'));
-        let is_robot = by_name || matches!(self.account().tier, Some(Tier::Robot(_)));
+        let is_robot = by_name || matches!(self.account().tier, Some(AccountRole::Robot(_)));
         if is_robot { Fault::RobotRejected } else { fault }
     }
 
@@ -132,10 +132,14 @@ impl Harbor {
                 return Ok(Look::Refused(Refusal::after(asked.elapsed())));
             }
             // The account of a robot, which is no user.
-            StatusCode::PRECONDITION_FAILED => Tier::Robot(Rights::default()),
+            StatusCode::PRECONDITION_FAILED => AccountRole::Robot(Rights::default()),
             status if status.is_success() => {
                 let user: User = answer.json("users/current")?;
-                if user.sysadmin_flag || user.admin_role_in_auth { Tier::SystemAdmin } else { Tier::User }
+                if user.sysadmin_flag || user.admin_role_in_auth {
+                    AccountRole::SystemAdmin
+                } else {
+                    AccountRole::User
+                }
             }
             status => return Err(Fault::Rejected(status.as_u16())),
         };

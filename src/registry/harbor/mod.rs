@@ -27,7 +27,7 @@ use super::distribution::Distribution;
 use super::fault::{Denied, Fault};
 use super::http::{Answer, Call, Http, Login};
 use super::words::brief;
-use super::{Checked, Found, OnProgress, RegistryClient, Tier, Usage};
+use super::{AccountRole, Checked, Found, OnProgress, RegistryClient, Usage};
 use crate::domain::record::bounds;
 
 /// The oldest version that has what pullgate needs, as numbers and for people.
@@ -52,7 +52,7 @@ pub struct Harbor {
 #[derive(Debug, Default)]
 struct Account {
     /// What it was last found to be.
-    tier: Option<Tier>,
+    tier: Option<AccountRole>,
     /// Until when a login that holds is enough to take a system admin for one.
     until: Option<Instant>,
 }
@@ -130,7 +130,7 @@ impl RegistryClient for Harbor {
         Ok(Some(found))
     }
 
-    async fn usage(&self, tier: Tier, spaces: &[Found]) -> Result<Usage, Fault> {
+    async fn usage(&self, tier: AccountRole, spaces: &[Found]) -> Result<Usage, Fault> {
         let token_life = self.token_life().await;
         Ok(Usage { token_life, ..self.used(tier, spaces).await? })
     }
@@ -162,13 +162,13 @@ impl RegistryClient for Harbor {
 
 impl Harbor {
     /// Who the account is, and what is told to it.
-    async fn log_in_and_ask(&self, refused: Option<Refusal>) -> Result<(Tier, SystemInfo), Fault> {
+    async fn log_in_and_ask(&self, refused: Option<Refusal>) -> Result<(AccountRole, SystemInfo), Fault> {
         let mut refused = refused;
         // Of a right that a system admin lost, a call is told; of one that somebody else got, nobody is.
         let is_admin = {
             let account = self.account();
             let believed = account.until.is_some_and(|until| Instant::now() < until);
-            account.tier == Some(Tier::SystemAdmin) && believed && refused.is_none()
+            account.tier == Some(AccountRole::SystemAdmin) && believed && refused.is_none()
         };
         if is_admin {
             let asked = Instant::now();
@@ -176,12 +176,12 @@ impl Harbor {
             // Nobody else is told the version.
             if info.harbor_version.is_some() {
                 self.http.accepted();
-                return Ok((Tier::SystemAdmin, info));
+                return Ok((AccountRole::SystemAdmin, info));
             }
             refused = Some(Refusal::after(asked.elapsed()));
         }
         let mut tier = self.log_in(refused).await?;
-        if let Tier::Robot(rights) = &mut tier {
+        if let AccountRole::Robot(rights) = &mut tier {
             *rights = self.rights().await?;
         }
         *self.account() = Account { tier: Some(tier), until: Some(Instant::now() + BELIEVED) };
@@ -214,7 +214,7 @@ impl Harbor {
     /// A right lacks. Where the account had every one of them, the next pass looks what it is now.
     fn not_permitted(&self, to: Denied) -> Fault {
         let mut account = self.account();
-        if account.tier == Some(Tier::SystemAdmin) {
+        if account.tier == Some(AccountRole::SystemAdmin) {
             account.until = None;
             drop(account);
             self.memory().forget();

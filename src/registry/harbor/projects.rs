@@ -11,7 +11,7 @@ use super::Harbor;
 use crate::domain::record::{Name, Visibility, is_project_name};
 use crate::registry::fault::Fault;
 use crate::registry::http::{CALLS, Call, Login};
-use crate::registry::{Found, OnProgress, Tier, Usage};
+use crate::registry::{AccountRole, Found, OnProgress, Usage};
 
 /// Projects of a page; Harbor refuses more with 422.
 const PAGE: usize = 100;
@@ -216,15 +216,15 @@ impl Harbor {
     ///
     /// # Errors
     /// It was not answered.
-    pub(super) async fn used(&self, tier: Tier, known: &[Found]) -> Result<Usage, Fault> {
+    pub(super) async fn used(&self, tier: AccountRole, known: &[Found]) -> Result<Usage, Fault> {
         let mut usage = Usage::default();
         match tier {
-            Tier::SystemAdmin => {
+            AccountRole::SystemAdmin => {
                 let statistics: Statistics =
                     self.read(self.get("/statistics", &[]), "read statistics").await?;
                 usage.storage = statistics.total_storage_consumption;
             }
-            Tier::Robot(rights) if rights.reads_quotas() => {}
+            AccountRole::Robot(rights) if rights.reads_quotas() => {}
             _ => return self.summaries(known).await,
         }
         let pages = 1..=known.len().div_ceil(PAGE).max(1);
@@ -232,7 +232,7 @@ impl Harbor {
         while let Some(quotas) = pages.try_next().await? {
             usage.by_space.extend(quotas.into_iter().filter_map(|q| Some((q.r#ref?.id, q.used?.storage?))));
         }
-        if tier != Tier::SystemAdmin {
+        if tier != AccountRole::SystemAdmin {
             // A sum that lacks some would be no total.
             usage.storage = known.iter().map(|space| usage.by_space.get(&space.id?)).sum();
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::domain::record::{Registry, Tls};
-use crate::registry::address::Reach;
+use crate::registry::address::AddressPolicy;
 use crate::registry::fault::Fault;
 use crate::registry::words::Words;
 use crate::store::Credential;
@@ -20,7 +20,7 @@ pub struct Target {
     /// A token server at another address that may be sent the credential.
     pub realm: Option<Url>,
     pub tls: Tls,
-    pub reach: Reach,
+    pub reach: AddressPolicy,
     pub credential: Option<Credential>,
 }
 
@@ -29,7 +29,11 @@ impl Target {
     ///
     /// # Errors
     /// An address that is no URL; a valid record has one.
-    pub fn new(registry: &Registry, credential: Option<Credential>, reach: Reach) -> Result<Self, Fault> {
+    pub fn new(
+        registry: &Registry,
+        credential: Option<Credential>,
+        reach: AddressPolicy,
+    ) -> Result<Self, Fault> {
         let read = |text: &str| Url::parse(text).map_err(|error| Fault::Settings(format!("{text}: {error}")));
         Ok(Self {
             url: read(&registry.url)?,

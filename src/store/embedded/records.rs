@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::failure;
 use super::rows::{COLUMNS, Place, Unreadable, digest_of, read, read_all};
 use super::seal::{self, Key, Unsealable};
-use super::watch::{Change, Told};
+use super::watch::{Change, StoreEvent};
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Kind, Name, UnixSeconds};
 use crate::store::{Credential, CredentialChange, Page, Precondition, StoreError};
@@ -142,7 +142,7 @@ impl Records {
         }
         transaction.commit()?;
         let stored = Document { version: version.to_string(), created, ..document };
-        self.tell(version, Told::Put(Arc::new(stored.clone())));
+        self.tell(version, StoreEvent::Put(Arc::new(stored.clone())));
         Ok(stored)
     }
 
@@ -167,7 +167,7 @@ impl Records {
         }
         transaction.commit()?;
         for (version, stored) in told {
-            self.tell(version, Told::Put(Arc::new(stored)));
+            self.tell(version, StoreEvent::Put(Arc::new(stored)));
         }
         Ok(outcomes)
     }
@@ -185,7 +185,7 @@ impl Records {
             transaction
                 .prepare_cached("DELETE FROM records WHERE kind = ?1 AND name = ?2")?
                 .execute(params![kind.as_str(), name.as_str()])?;
-            told.push((next_version(&transaction)?, Told::Deleted(kind, name)));
+            told.push((next_version(&transaction)?, StoreEvent::Deleted(kind, name)));
         }
         transaction.commit()?;
         for (version, told) in told {
@@ -258,13 +258,13 @@ impl Records {
         }
         transaction.commit()?;
         if let Some(version) = last {
-            self.tell(version, Told::Reloaded);
+            self.tell(version, StoreEvent::Reloaded);
         }
         Ok(())
     }
 
     /// Tells the watchers, before the writer gets its answer and before anything else is read.
-    fn tell(&self, version: i64, told: Told) {
+    fn tell(&self, version: i64, told: StoreEvent) {
         // That nobody watches is no fault.
         self.changes.send(Change { version, told }).ok();
     }

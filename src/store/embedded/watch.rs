@@ -30,11 +30,11 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Change {
     /// The store's version after it.
     pub(super) version: i64,
-    pub(super) told: Told,
+    pub(super) told: StoreEvent,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Told {
+pub(super) enum StoreEvent {
     Put(Arc<Document>),
     Deleted(Kind, Name),
     /// So much that reading it again is better than telling it.
@@ -147,15 +147,15 @@ impl Watcher {
             }
             let Some(load @ Load { at: Some(_), .. }) = &mut self.loading else { continue };
             match change.told {
-                Told::Put(document) if load.passed(document.kind, &document.name) => {
+                StoreEvent::Put(document) if load.passed(document.kind, &document.name) => {
                     load.deleted.remove(&(document.kind, document.name.clone()));
                     self.ready.push_back(Event::Put(Arc::unwrap_or_clone(document)));
                 }
-                Told::Deleted(kind, name) if load.passed(kind, &name) => {
+                StoreEvent::Deleted(kind, name) if load.passed(kind, &name) => {
                     load.deleted.insert((kind, name));
                 }
-                Told::Put(_) | Told::Deleted(..) => {}
-                Told::Reloaded => return Err(Gap),
+                StoreEvent::Put(_) | StoreEvent::Deleted(..) => {}
+                StoreEvent::Reloaded => return Err(Gap),
             }
         }
     }
@@ -170,9 +170,9 @@ impl Watcher {
             Err(RecvError::Closed) => return Err(Ended),
             Err(RecvError::Lagged(_)) => self.restart(),
             Ok(change) => match change.told {
-                Told::Put(document) => self.ready.push_back(Event::Put(Arc::unwrap_or_clone(document))),
-                Told::Deleted(kind, name) => self.ready.push_back(Event::Deleted(kind, name)),
-                Told::Reloaded => self.restart(),
+                StoreEvent::Put(document) => self.ready.push_back(Event::Put(Arc::unwrap_or_clone(document))),
+                StoreEvent::Deleted(kind, name) => self.ready.push_back(Event::Deleted(kind, name)),
+                StoreEvent::Reloaded => self.restart(),
             },
         }
         Ok(Ok(()))

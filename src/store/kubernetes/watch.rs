@@ -21,7 +21,7 @@ const PAGE: u32 = 5_000;
 /// How often a store that failed is asked whether it is back.
 const PROBE: Duration = Duration::from_secs(1);
 
-type Told = (Kind, Result<watcher::Event<RecordObject>, watcher::Error>);
+type WatchEvent = (Kind, Result<watcher::Event<RecordObject>, watcher::Error>);
 
 /// Everything, then every change. A watch that has to list again tells what is there once more, and what is gone:
 /// decisions go on meanwhile.
@@ -34,7 +34,7 @@ pub(super) fn watch(store: &KubernetesStore) -> BoxStream<'static, Result<Event,
     let watch = Watch {
         store: store.clone(),
         told: stream::select_all(streams),
-        kinds: Kind::ALL.map(Known::new).into(),
+        kinds: Kind::ALL.map(KnownNames::new).into(),
         ready: VecDeque::from([Ok(Event::Restarted)]),
         probe: None,
     };
@@ -43,8 +43,8 @@ pub(super) fn watch(store: &KubernetesStore) -> BoxStream<'static, Result<Event,
 
 struct Watch {
     store: KubernetesStore,
-    told: SelectAll<BoxStream<'static, Told>>,
-    kinds: Vec<Known>,
+    told: SelectAll<BoxStream<'static, WatchEvent>>,
+    kinds: Vec<KnownNames>,
     /// What is to be passed on.
     ready: VecDeque<Result<Event, StoreError>>,
     /// Asks whether the API server is back, while something fails; kept, or a busy stream would always begin it anew.
@@ -52,7 +52,7 @@ struct Watch {
 }
 
 /// What is known of a kind: after a gap, what is missing from the list was deleted.
-struct Known {
+struct KnownNames {
     kind: Kind,
     names: BTreeSet<Name>,
     /// What the list under way has named.
@@ -109,7 +109,7 @@ impl Watch {
     }
 }
 
-impl Known {
+impl KnownNames {
     fn new(kind: Kind) -> Self {
         Self { kind, names: BTreeSet::new(), listed: None, synced: false }
     }

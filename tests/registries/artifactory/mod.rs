@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pullgate::controllers::registries::Settings;
+use pullgate::credentials::LookedUp;
 use pullgate::domain::record::{Kind, RegistryType, Tls};
-use pullgate::pull_secret::LookedUp;
-use pullgate::registry::address::Reach;
+use pullgate::registry::address::AddressPolicy;
 use pullgate::registry::http::Target;
 use pullgate::registry::{self, RegistryClient};
 use pullgate::store::{Credential, CredentialChange, Precondition};
@@ -114,7 +114,7 @@ fn client(artifactory: &Artifactory) -> Arc<dyn RegistryClient> {
         url: Url::parse(&url).unwrap(),
         realm: None,
         tls: Tls::default(),
-        reach: Reach::Anywhere,
+        reach: AddressPolicy::Anywhere,
         credential: Some(credential),
     };
     registry::client(RegistryType::Artifactory, target).unwrap()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pass, Robots, SYSTEM, Trouble};
+use super::{AccountProblem, Pass, Robots, SYSTEM};
 use crate::controllers::registries::desired::Desired;
 use crate::domain::pull_secret::{CredentialId, RobotId};
 use crate::domain::record::{Name, UnixSeconds};
@@ -44,7 +44,7 @@ impl Robots {
         pass: &Pass<'_>,
         desired: &Desired,
         stored: &[RobotId],
-    ) -> Result<(HashMap<String, Vec<Ours>>, BTreeSet<i64>, Option<Fault>), Trouble> {
+    ) -> Result<(HashMap<String, Vec<Ours>>, BTreeSet<i64>, Option<Fault>), AccountProblem> {
         let mut needed = BTreeSet::new();
         match pass.level {
             RobotLevel::System => drop(needed.insert(SYSTEM)),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::found::{Mark, Ours};
-use super::{Pass, Robots, Trouble, is_asked_for};
+use super::{AccountProblem, Pass, Robots, is_asked_for};
 use crate::controllers::registries::desired::Project;
 use crate::controllers::registries::rights::Rights;
 use crate::domain::pull_secret::RobotId;
@@ -36,7 +36,7 @@ impl Robots {
         pass: &Pass<'_>,
         needs: &Needs<'_>,
         ours: &mut Vec<Ours>,
-    ) -> Result<(RobotAccount, UnixSeconds), Trouble> {
+    ) -> Result<(RobotAccount, UnixSeconds), AccountProblem> {
         let &Needs { id, rights, .. } = needs;
         let Some(probe) = probe(pass, &rights.allowed) else {
             let missing = rights.made_anew.as_ref().map(|name| Fault::MadeAnew(name.to_string()));
@@ -74,7 +74,7 @@ impl Robots {
         pass: &Pass<'_>,
         needs: &Needs<'_>,
         ours: &mut Vec<Ours>,
-    ) -> Result<(RobotAccount, UnixSeconds), Trouble> {
+    ) -> Result<(RobotAccount, UnixSeconds), AccountProblem> {
         let &Needs { id, projects, rights, adopts, in_use } = needs;
         let now = Timestamp::now().as_second();
         let is_leftover = |ours: &&Ours| {

@@ -42,14 +42,14 @@ const WAITING_MAX: usize = 32;
 const WAITING_SIZE: usize = 64 * 1024;
 
 /// What the guard needs.
-pub struct Guard {
+pub struct RecordWebhook {
     admission: Arc<Admission>,
     state: State,
     lag: Duration,
     waiting: Semaphore,
 }
 
-impl Guard {
+impl RecordWebhook {
     /// Judges by whatever `state` holds at the time; bodies share the room of the other webhooks.
     pub fn new(admission: Arc<Admission>, state: State) -> Self {
         Self { admission, state, lag: LAG, waiting: Semaphore::new(WAITING_MAX) }
@@ -129,7 +129,7 @@ impl Guard {
 }
 
 /// `POST /guard`.
-pub fn router(guard: Guard) -> Router {
+pub fn router(guard: RecordWebhook) -> Router {
     let guard = Arc::new(guard);
     let serve = service_fn(move |request| {
         let guard = guard.clone();

@@ -12,7 +12,7 @@ use super::desired::{self, Desired};
 use super::ledger::Remembered;
 use super::notices::Notice;
 use super::report::{Accounts, Report};
-use super::robots::{self, Outcome, Pass, Robots, Trouble};
+use super::robots::{self, AccountProblem, Outcome, Pass, Robots};
 use super::status::{self, Requests};
 use super::tokens::{self, Tokens};
 use super::{Registries, spaces_of};
@@ -20,7 +20,7 @@ use crate::domain::record::{Name, Owner, PullCredentials, Registry};
 use crate::domain::records::{Records, Stored};
 use crate::registry::artifactory::Artifactory;
 use crate::registry::fault::Fault;
-use crate::registry::{RegistryClient, Tier};
+use crate::registry::{AccountRole, RegistryClient};
 use crate::state::Interest;
 use crate::types::v1alpha1::RobotStatus;
 
@@ -35,17 +35,17 @@ const PROOF: Duration = Duration::from_mins(1);
 
 /// What a registry's own account was found to be good for.
 #[derive(Clone)]
-pub(super) struct Standing {
+pub(super) struct IntegratedAccount {
     pub client: Arc<dyn RegistryClient>,
-    pub tier: Tier,
+    pub tier: AccountRole,
 }
 
 /// See the module's text.
-pub(super) struct Keeper {
+pub(super) struct AccountController {
     name: Name,
     shared: Registries,
     /// `None` before the registry answered once.
-    standing: watch::Receiver<Option<Standing>>,
+    standing: watch::Receiver<Option<IntegratedAccount>>,
     robots: Option<Robots>,
     remembered: Remembered,
     /// Of a workspace's Artifactory.
@@ -64,8 +64,8 @@ pub(super) struct Keeper {
     unread: Option<Fault>,
 }
 
-impl Keeper {
-    pub fn new(name: Name, shared: Registries, standing: watch::Receiver<Option<Standing>>) -> Self {
+impl AccountController {
+    pub fn new(name: Name, shared: Registries, standing: watch::Receiver<Option<IntegratedAccount>>) -> Self {
         Self {
             name,
             shared,
@@ -139,7 +139,7 @@ impl Keeper {
     }
 
     /// Has accounts in use log in. One that fails calls for a comparison at once.
-    async fn prove(&mut self, standing: &Standing) {
+    async fn prove(&mut self, standing: &IntegratedAccount) {
         self.proof_at = Instant::now() + PROOF.min(2 * self.shared.settings.interval);
         let (Some(robots), Some(harbor)) = (&self.robots, standing.client.harbor()) else { return };
         self.proofs = self.proofs.wrapping_add(1);
@@ -185,7 +185,7 @@ impl Keeper {
         &mut self,
         registry: &Registry,
         records: &Records,
-        standing: &Standing,
+        standing: &IntegratedAccount,
     ) -> Option<Accounts> {
         let client = &standing.client;
         if let Some(artifactory) = client.artifactory() {
@@ -259,12 +259,12 @@ impl Keeper {
                 accounts.robots.extend(kept);
                 accounts
             }
-            Err(Trouble::Registry(fault)) => {
+            Err(AccountProblem::Registry(fault)) => {
                 let left = places.difference(&wanted).count();
                 self.shared.metrics.registries.left(&self.name, left);
                 Accounts { level: Some(level), trouble: Some(fault), robots: known, ..Accounts::default() }
             }
-            Err(Trouble::Store(error)) => {
+            Err(AccountProblem::Store(error)) => {
                 tracing::warn!(registry = %self.name, %error, "the robot accounts cannot be recorded");
                 self.try_again();
                 return None;
@@ -349,7 +349,7 @@ impl Keeper {
     }
 
     /// Which accounts the bindings call for, with the rights of the registry's own.
-    fn desired(&self, registry: &Registry, records: &Records, tier: Tier) -> Desired {
+    fn desired(&self, registry: &Registry, records: &Records, tier: AccountRole) -> Desired {
         if registry.owner != Owner::Platform {
             return Desired::new();
         }
@@ -362,7 +362,7 @@ impl Keeper {
     /// The record is gone: its tokens go too, as far as they can. Those that stay expire. What there is of robot accounts
     /// is remembered, and removed by [`super::leftovers`].
     pub async fn leave(mut self) {
-        let Some(Standing { client, .. }) = self.standing.borrow().clone() else { return };
+        let Some(IntegratedAccount { client, .. }) = self.standing.borrow().clone() else { return };
         if let (Some(tokens), Some(artifactory)) = (self.tokens.take(), client.artifactory()) {
             tokens.remove_all(artifactory).await;
         }
