@@ -13,7 +13,7 @@ use crate::support::server::Server;
 
 const SPACES: usize = 100_000;
 const WORKSPACES: usize = 1_000;
-const CHANGES: usize = 1_000;
+const CHANGES: usize = 300;
 /// What a release build holds of its own file, rounded up.
 const RELEASE_MIB: u64 = 16;
 

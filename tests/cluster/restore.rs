@@ -78,7 +78,8 @@ async fn spaces_go_with_their_registry_and_a_later_one_inherits_none() {
     }
     delete(&client, Kind::Registry, "corp").await;
     create(&client, Kind::Registry, "corp", &corp()).await;
-    within(SOON, "that its spaces are gone", async || {
+    // The garbage collector takes its time.
+    within(2 * SOON, "that its spaces are gone", async || {
         // Neither now, nor until they have gone.
         let reason = reason(&server, "team").await;
         let gone = spaces(&client).await == ["elsewhere"];

@@ -124,7 +124,9 @@ impl ManagedHarbors {
                         return pending().await;
                     }
                     schedule.looked(failed);
-                    again.into_iter().for_each(|again| schedule.by(again));
+                    if let Some(again) = again {
+                        schedule.by(again);
+                    }
                 }
             }
         }
