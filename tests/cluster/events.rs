@@ -52,8 +52,14 @@ async fn an_account_that_is_disabled_is_told_by_one_event_each_time() {
     within(SOON, "the account is made", async || harbor.robots().len() == 1).await;
     assert!(events(&client).await.is_empty());
 
+    let disabled = async || {
+        let record = records(&client, Kind::Registry).get("corp").await.unwrap();
+        record.data["status"]["robots"][0]["disabled"] == true
+    };
     harbor.disable_robot(harbor.robots()[0].id);
     within(SOON, "there is an Event", async || !events(&client).await.is_empty()).await;
+    // What was told is recorded after it: a leader that ends in between leaves it to be told again.
+    within(SOON, "it is recorded", disabled).await;
     // Whoever comes next does not tell it again.
     server.kill();
     forget_leader(&client).await;
@@ -72,10 +78,6 @@ async fn an_account_that_is_disabled_is_told_by_one_event_each_time() {
     );
 
     harbor.enable_robot(harbor.robots()[0].id);
-    let disabled = async || {
-        let record = records(&client, Kind::Registry).get("corp").await.unwrap();
-        record.data["status"]["robots"][0]["disabled"] == true
-    };
     within(SOON, "it is enabled", async || !disabled().await).await;
     harbor.disable_robot(harbor.robots()[0].id);
     within(SOON, "it is told once more", async || events(&client).await.len() == 2).await;
